@@ -1,0 +1,185 @@
+//! The status of a Kustomization: what was applied, what came of it, and what it changed.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+use crate::meta::{Condition, Time, condition, is_false};
+
+/// The most entries `status.history` holds.
+pub const MAX_HISTORY: usize = 5;
+
+/// The most entries `status.changes` holds.
+pub const MAX_CHANGES: usize = 8;
+
+/// The most bytes of entries one element of `status.changes` holds.
+pub const MAX_CHANGE_BYTES: usize = 32 * 1024;
+
+/// What became of a Kustomization.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct KustomizationStatus {
+    /// The value of the annotation `reconcile.fluxcd.io/requestedAt` that was dealt with last.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_handled_reconcile_at: Option<String>,
+
+    /// The last generation that was dealt with to its end; -1 until there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The state, aspect by aspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "condition::list_schema")]
+    pub conditions: Vec<Condition>,
+
+    /// The revision that was last applied with full success.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_applied_revision: Option<String>,
+
+    /// The revision that artifact was itself packed from, where its metadata says so.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_applied_origin_revision: Option<String>,
+
+    /// The revision that was last tried.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_attempted_revision: Option<String>,
+
+    /// The objects that were applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<ResourceInventory>,
+
+    /// What was tried, newest first, equal outcomes as one entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Snapshot>,
+
+    /// The changes made to the cluster, newest last. Not a field of Flux: whoever tells people about changes reads them
+    /// here, so that none is lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// The objects that were applied, in the order they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceInventory {
+    /// One entry per object.
+    pub entries: Vec<ResourceRef>,
+}
+
+/// An object that was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRef {
+    /// `<namespace>_<name>_<group>_<kind>`.
+    pub id: String,
+
+    /// API version, without the group.
+    #[serde(rename = "v")]
+    pub version: String,
+}
+
+/// An outcome, and how often it came about in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Digest of the manifests as they were built.
+    pub digest: String,
+
+    /// When the outcome came about first.
+    #[schemars(extend("description" = "When the outcome came about first."))]
+    pub first_reconciled: Time,
+
+    /// When the outcome came about last.
+    #[schemars(extend("description" = "When the outcome came about last."))]
+    pub last_reconciled: Time,
+
+    /// How long it took the last time.
+    pub last_reconciled_duration: Duration,
+
+    /// The outcome: a reason of the condition Ready.
+    pub last_reconciled_status: String,
+
+    /// How often the outcome came about.
+    pub total_reconciliations: i64,
+
+    /// Facts about the last time, such as the revision.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Changes made to the cluster in one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Counts the changes of this Kustomization; a gap means that older ones were dropped unread.
+    pub seq: i64,
+
+    /// When the step was done.
+    #[schemars(extend("description" = "When the step was done."))]
+    pub time: Time,
+
+    /// The revision it was done for.
+    pub revision: String,
+
+    /// The revision that artifact was itself packed from, where its metadata says so.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub origin_revision: Option<String>,
+
+    /// The step.
+    pub action: ChangeKind,
+
+    /// What became of which object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<ChangeEntry>,
+
+    /// Whether this is only about to be done: a crash may have come before or after.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pending: bool,
+
+    /// How many entries were left out because the list would have become too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<i64>,
+}
+
+choices! {
+    /// The steps that change the cluster.
+    pub enum ChangeKind {
+        /// Objects of the artifact were applied.
+        Apply = "apply",
+        /// Objects that are no longer in the artifact were deleted.
+        Prune = "prune",
+        /// Objects were deleted because the Kustomization is.
+        Delete = "delete",
+    }
+}
+
+/// What became of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeEntry {
+    /// The object as `Kind/namespace/name`, or `Kind/name` where there is no namespace.
+    pub object: String,
+
+    /// `created`, `configured`, `deleted` or `skipped`.
+    pub action: String,
+}
