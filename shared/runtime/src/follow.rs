@@ -1,0 +1,209 @@
+//! A watch that only keeps up with objects: a store to read from, and a call for every change.
+//!
+//! For the kinds that a controller reads but does not reconcile. An object that cannot be decoded is treated as
+//! absent here; the controller of its kind tells about it.
+
+use crate::controller::Object;
+use crate::objects::{Entry, EntryRef, Listed, Objects};
+use futures::{StreamExt, TryStreamExt};
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{WatchStreamExt, watcher};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What happened to a followed object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is there, new or changed, or was listed again.
+    Present,
+    /// It is gone; the object is its last known state. Also told of what vanished while the watch was interrupted,
+    /// and of an object whose name another one has taken.
+    Gone,
+}
+
+/// Follows a kind until the shutdown token is cancelled, and calls for every object that appears, changes or goes.
+///
+/// The call comes after the store knows.
+pub fn follow<K: Object>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    shutdown: CancellationToken,
+    mut changed: impl FnMut(Change, &K) + Send + 'static,
+) -> Objects<K> {
+    let (store, writer) = reflector::store();
+    let events = watcher(api, config)
+        .map_ok(Entry::event)
+        .default_backoff()
+        .reflect(writer)
+        .take_until(shutdown.cancelled_owned());
+    let listed = Listed::default();
+    let done = listed.clone();
+    let mut known = Known::<K>::default();
+    tokio::spawn(events.for_each(move |event| {
+        match event {
+            Ok(event) => {
+                done.notice(&event);
+                for (change, object) in known.take(event) {
+                    changed(change, &object);
+                }
+            }
+            Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "watch failed, will try again"),
+        }
+        std::future::ready(())
+    }));
+    Objects::new(store, listed)
+}
+
+/// The last known state of every object; shared with the store.
+struct Known<K: Object> {
+    objects: HashMap<EntryRef<K>, Arc<K>>,
+    /// What the list that is under way has named so far.
+    listed: HashSet<EntryRef<K>>,
+}
+
+impl<K: Object> Default for Known<K> {
+    fn default() -> Self {
+        Known {
+            objects: HashMap::new(),
+            listed: HashSet::new(),
+        }
+    }
+}
+
+impl<K: Object> Known<K> {
+    /// What an event means, in order.
+    fn take(&mut self, event: watcher::Event<Entry<K>>) -> Vec<(Change, Arc<K>)> {
+        match event {
+            watcher::Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            watcher::Event::InitApply(object) => {
+                self.listed.insert(ObjectRef::from(&object));
+                self.present(&object)
+            }
+            watcher::Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = self.objects.extract_if(|reference, _| !listed.contains(reference));
+                gone.map(|(_, object)| (Change::Gone, object)).collect()
+            }
+            watcher::Event::Apply(object) => self.present(&object),
+            watcher::Event::Delete(object) => {
+                let known = self.objects.remove(&ObjectRef::from(&object));
+                let last = object.decoded().map(Arc::clone).or(known);
+                last.map(|object| (Change::Gone, object)).into_iter().collect()
+            }
+        }
+    }
+
+    fn present(&mut self, object: &Entry<K>) -> Vec<(Change, Arc<K>)> {
+        let mut changes = Vec::new();
+        let reference = ObjectRef::from(object);
+        let other = |known: &Arc<K>| known.uid() != object.uid();
+        if self.objects.get(&reference).is_some_and(other)
+            && let Some(known) = self.objects.remove(&reference)
+        {
+            changes.push((Change::Gone, known));
+        }
+        if let Some(object) = object.decoded() {
+            self.objects.insert(reference, Arc::clone(object));
+            changes.push((Change::Present, Arc::clone(object)));
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::source::GitRepository;
+    use kube::Resource;
+    use kube::core::error_boundary::InvalidObject;
+    use kube::runtime::watcher::Event;
+
+    fn object(name: &str, uid: &str) -> Entry<GitRepository> {
+        let mut object = GitRepository::new(name, Default::default());
+        object.metadata.namespace = Some("apps".into());
+        object.metadata.uid = Some(uid.into());
+        Entry::Decoded(Arc::new(object))
+    }
+
+    fn invalid(name: &str, uid: &str) -> Entry<GitRepository> {
+        Entry::Invalid(Arc::new(InvalidObject {
+            error: "no".into(),
+            metadata: object(name, uid).meta().clone(),
+        }))
+    }
+
+    #[track_caller]
+    fn check(events: Vec<Event<Entry<GitRepository>>>, expected: &[(Change, &str)]) {
+        let mut known = Known::default();
+        let told: Vec<_> = events
+            .into_iter()
+            .flat_map(|event| known.take(event))
+            .map(|(change, object)| (change, object.uid().unwrap_or_default()))
+            .collect();
+        let told: Vec<_> = told.iter().map(|(change, uid)| (*change, uid.as_str())).collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_a_later_list_lacks_is_gone() {
+        check(
+            vec![
+                Event::Init,
+                Event::InitApply(object("a", "1")),
+                Event::InitApply(object("b", "2")),
+                Event::InitDone,
+                Event::Init,
+                Event::InitApply(object("b", "2")),
+                Event::InitDone,
+            ],
+            &[
+                (Change::Present, "1"),
+                (Change::Present, "2"),
+                (Change::Present, "2"),
+                (Change::Gone, "1"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_and_starts_again_counts_once() {
+        check(
+            vec![
+                Event::Init,
+                Event::InitApply(object("a", "1")),
+                Event::Init,
+                Event::InitApply(object("b", "2")),
+                Event::InitDone,
+            ],
+            &[(Change::Present, "1"), (Change::Present, "2"), (Change::Gone, "1")],
+        );
+    }
+
+    #[test]
+    fn an_object_that_was_made_anew_is_gone_before_it_is_present() {
+        check(
+            vec![Event::Apply(object("a", "1")), Event::Apply(object("a", "2"))],
+            &[(Change::Present, "1"), (Change::Gone, "1"), (Change::Present, "2")],
+        );
+    }
+
+    #[test]
+    fn an_object_that_became_undecodable_is_gone_only_when_it_is_deleted() {
+        check(
+            vec![
+                Event::Apply(object("a", "1")),
+                Event::Apply(invalid("a", "1")),
+                Event::Delete(invalid("a", "1")),
+                Event::Delete(invalid("b", "2")),
+            ],
+            &[(Change::Present, "1"), (Change::Gone, "1")],
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! What a controller's watch has seen of each object: what is news, and what is gone.
+//!
+//! A watch that was interrupted lists everything again; what the list lacks went away meanwhile. Pure: events go in,
+//! news comes out.
+
+use crate::controller::{Gone, Object};
+use crate::objects::{Entry, EntryRef};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use std::collections::{HashMap, HashSet};
+
+/// What the loop has to do about an event.
+pub(crate) enum News<K: Object> {
+    /// It changed in a way that matters.
+    Wake(EntryRef<K>),
+    /// It is gone.
+    Gone(EntryRef<K>, Gone),
+    /// It cannot be decoded, for this reason.
+    Undecodable(Entry<K>, String),
+}
+
+/// What of an object decides whether it is woken.
+#[derive(PartialEq)]
+struct State {
+    uid: Option<String>,
+    generation: Option<i64>,
+    requested: Option<String>,
+    deleting: bool,
+    /// Objects that cannot be decoded are told about again when they change.
+    undecodable: Option<String>,
+}
+
+/// Every object that is there, as far as the watch knows.
+pub(crate) struct Seen<K: Object> {
+    states: HashMap<EntryRef<K>, State>,
+    /// What the list that is under way has named so far.
+    listed: HashSet<EntryRef<K>>,
+}
+
+impl<K: Object> Default for Seen<K> {
+    fn default() -> Self {
+        Seen {
+            states: HashMap::new(),
+            listed: HashSet::new(),
+        }
+    }
+}
+
+impl<K: Object> Seen<K> {
+    /// What an event means, in order; at most one object is woken.
+    pub(crate) fn take(&mut self, event: Event<Entry<K>>) -> Vec<News<K>> {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.listed.insert(ObjectRef::from(&object));
+                self.present(object)
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = self.states.extract_if(|reference, _| !listed.contains(reference));
+                gone.map(|(reference, state)| gone_news(reference, state)).collect()
+            }
+            Event::Apply(object) => self.present(object),
+            Event::Delete(object) => {
+                let known = self.states.remove_entry(&ObjectRef::from(&object));
+                let (reference, state) = known.unwrap_or_else(|| (ObjectRef::from(&object), state(&object)));
+                vec![gone_news(reference, state)]
+            }
+        }
+    }
+
+    fn present(&mut self, object: Entry<K>) -> Vec<News<K>> {
+        let (reference, now) = (ObjectRef::from(&object), state(&object));
+        let mut news = Vec::new();
+        match self.states.insert(reference.clone(), now) {
+            Some(before) if Some(&before) == self.states.get(&reference) => return news,
+            Some(before) if before.uid != object.uid() => news.push(gone_news(reference.clone(), before)),
+            _ => {}
+        }
+        news.push(match &object {
+            Entry::Decoded(_) => News::Wake(reference),
+            Entry::Invalid(invalid) => {
+                let error = invalid.error.clone();
+                News::Undecodable(object, error)
+            }
+        });
+        news
+    }
+}
+
+fn state<K: Object>(object: &Entry<K>) -> State {
+    State {
+        uid: object.uid(),
+        generation: object.meta().generation,
+        requested: object.annotations().get(api::meta::key::REQUESTED_AT).cloned(),
+        deleting: object.meta().deletion_timestamp.is_some(),
+        undecodable: match object {
+            Entry::Decoded(_) => None,
+            Entry::Invalid(_) => Some(object.resource_version().unwrap_or_default()),
+        },
+    }
+}
+
+fn gone_news<K: Object>(reference: EntryRef<K>, state: State) -> News<K> {
+    let gone = Gone {
+        namespace: reference.namespace.clone().unwrap_or_default(),
+        name: reference.name.clone(),
+        uid: state.uid.unwrap_or_default(),
+    };
+    News::Gone(reference, gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::source::GitRepository;
+    use kube::core::error_boundary::InvalidObject;
+    use std::sync::Arc;
+
+    fn object(name: &str, uid: &str, generation: i64) -> Entry<GitRepository> {
+        let mut object = GitRepository::new(name, Default::default());
+        object.metadata.namespace = Some("apps".into());
+        object.metadata.uid = Some(uid.into());
+        object.metadata.generation = Some(generation);
+        Entry::Decoded(Arc::new(object))
+    }
+
+    fn invalid(name: &str, uid: &str, version: &str) -> Entry<GitRepository> {
+        let mut metadata = object(name, uid, 1).meta().clone();
+        metadata.resource_version = Some(version.into());
+        Entry::Invalid(Arc::new(InvalidObject {
+            error: "bad".into(),
+            metadata,
+        }))
+    }
+
+    #[track_caller]
+    fn check(events: Vec<Event<Entry<GitRepository>>>, expected: &[&str]) {
+        let mut seen = Seen::default();
+        let told = events.into_iter().flat_map(|event| seen.take(event));
+        let told: Vec<_> = told
+            .map(|news| match news {
+                News::Wake(reference) => format!("wake {}", reference.name),
+                News::Gone(_, gone) => format!("gone {}/{} {}", gone.namespace, gone.name, gone.uid),
+                News::Undecodable(object, error) => format!("undecodable {} {error}", object.name_any()),
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_vanished_during_a_gap_is_gone_and_the_rest_rests() {
+        check(
+            vec![
+                Event::Init,
+                Event::InitApply(object("a", "1", 1)),
+                Event::InitApply(object("b", "2", 1)),
+                Event::InitApply(invalid("c", "3", "7")),
+                Event::InitDone,
+                Event::Init,
+                Event::InitApply(object("b", "2", 1)),
+                Event::InitApply(invalid("c", "3", "7")),
+                Event::InitDone,
+                Event::Init,
+                Event::InitApply(object("b", "2", 2)),
+                Event::InitDone,
+            ],
+            &[
+                "wake a",
+                "wake b",
+                "undecodable c bad",
+                "gone apps/a 1",
+                "wake b",
+                "gone apps/c 3",
+            ],
+        );
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_news_after_the_end_of_the_first() {
+        check(
+            vec![
+                Event::Apply(object("a", "1", 1)),
+                Event::Apply(object("a", "2", 1)),
+                Event::Delete(object("a", "2", 1)),
+            ],
+            &["wake a", "gone apps/a 1", "wake a", "gone apps/a 2"],
+        );
+    }
+
+    #[test]
+    fn only_the_generation_wakes_and_an_object_that_cannot_be_decoded_goes_like_any_other() {
+        check(
+            vec![
+                Event::Apply(object("a", "1", 1)),
+                Event::Apply(object("a", "1", 1)),
+                Event::Apply(object("a", "1", 2)),
+                Event::Apply(invalid("a", "1", "5")),
+                Event::Apply(invalid("a", "1", "5")),
+                Event::Delete(invalid("a", "1", "6")),
+            ],
+            &["wake a", "wake a", "undecodable a bad", "gone apps/a 1"],
+        );
+    }
+}
