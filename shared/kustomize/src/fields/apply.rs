@@ -1,0 +1,185 @@
+//! Finding the fields of a [`FieldSpec`] in an object and changing them.
+
+use super::FieldSpec;
+use crate::Error;
+use crate::error::Within;
+use crate::node::{Create, Node, Style, Text, check_length, split, wrong_kind};
+use crate::resource::{Gvk, Id};
+
+/// What a transformer expects at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Whatever is there; nothing is created.
+    Existing,
+    /// A string, created where the field says so.
+    Scalar,
+    /// A mapping, created where the field says so.
+    Map,
+}
+
+/// Calls `set` for every node the field leads to in the object.
+///
+/// # Errors
+/// When the path leads through a scalar, or `set` fails; the text names field and object.
+pub(crate) fn apply(
+    node: &mut Node,
+    spec: &FieldSpec,
+    target: Target,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let part = |name: &str| node.get(name).map_or(String::new(), |value| value.text().into_owned());
+    let gvk = Gvk::of(&part("apiVersion"), &part("kind"));
+    if !gvk.is_selected_by(&spec.gvk) {
+        return Ok(());
+    }
+    let path = split(&spec.path, '/');
+    check_length(&path)?;
+    let walk = Walk {
+        create: spec.create,
+        target,
+    };
+    walk.step(node, &path, set).within(|| {
+        let meta = |name: &str| {
+            node.get("metadata")
+                .and_then(|meta| meta.get(name))
+                .map_or(String::new(), |value| value.text().into_owned())
+        };
+        let id = Id {
+            gvk,
+            name: meta("name"),
+            namespace: meta("namespace"),
+        };
+        format!("considering field '{}' of object {id}", spec.path)
+    })
+}
+
+/// Calls `set` for every node that any of the fields leads to.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_all(
+    node: &mut Node,
+    specs: &[FieldSpec],
+    target: Target,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+) -> Result<(), Error> {
+    specs.iter().try_for_each(|spec| apply(node, spec, target, set))
+}
+
+struct Walk {
+    create: bool,
+    target: Target,
+}
+
+impl Walk {
+    fn step(
+        &self,
+        node: &mut Node,
+        path: &[String],
+        set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some((first, rest)) = path.split_first() else {
+            return set(node);
+        };
+        match node {
+            Node::Null { .. } => Ok(()),
+            Node::List(items) => items.iter_mut().try_for_each(|item| self.step(item, path, set)),
+            Node::Map(_) => self.field(node, first, rest, set),
+            Node::Bool(_) | Node::Number(_) | Node::Text(_) => Err(Error::new("expected sequence or mapping node")),
+        }
+    }
+
+    fn field(
+        &self,
+        node: &mut Node,
+        name: &str,
+        rest: &[String],
+        set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (name, is_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
+        if name.is_empty() {
+            return Err(Error::new("cannot set or create an empty field name"));
+        }
+        if name.parse::<usize>().is_ok() || name == "-" {
+            return Err(wrong_kind("SequenceNode", node));
+        }
+        let Node::Map(map) = node else {
+            return Err(wrong_kind("MappingNode", node));
+        };
+        // What the field has to be if it is null now, and what to create.
+        let (kind, create) = match (self.target, rest.is_empty()) {
+            _ if is_list => (Some(Create::List), false),
+            (Target::Existing, _) => (None, false),
+            _ if !self.create => (None, false),
+            (Target::Scalar, true) => (Some(Create::Scalar), true),
+            (Target::Map, true) | (_, false) => (Some(Create::Map), true),
+        };
+        if create && !map.contains_key(name) {
+            map.insert(name.to_owned(), kind.unwrap_or(Create::Map).node());
+        }
+        let Some(field) = map.get_mut(name) else {
+            return Ok(());
+        };
+        if let (true, Some(kind)) = (field.is_null(), kind) {
+            *field = match kind {
+                // The word for null becomes the string it looks like.
+                Create::Scalar => Node::Text(Text {
+                    text: field.text().into_owned(),
+                    style: Style::Plain,
+                    cell: 0,
+                }),
+                Create::List | Create::Map => kind.node(),
+            };
+        }
+        self.step(field, rest, set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(object: serde_json::Value, path: &str, create: bool, target: Target, expected: Option<serde_json::Value>) {
+        let mut node = Node::from_json(object);
+        let spec = FieldSpec {
+            path: path.to_owned(),
+            create,
+            ..FieldSpec::default()
+        };
+        let result = apply(&mut node, &spec, target, &mut |node| {
+            *node = Node::string("new");
+            Ok(())
+        });
+        assert_eq!(result.ok().map(|()| node.to_json()), expected, "{path}");
+    }
+
+    #[test]
+    fn paths_go_through_lists_and_create_on_demand() {
+        use serde_json::json;
+        check(
+            json!({"a": [{"b": 1}, {"c": 1}]}),
+            "a/b",
+            false,
+            Target::Existing,
+            Some(json!({"a": [{"b": "new"}, {"c": 1}]})),
+        );
+        check(
+            json!({"a": [{"b": 1}, {"c": 1}]}),
+            "a/b",
+            true,
+            Target::Scalar,
+            Some(json!({"a": [{"b": "new"}, {"b": "new", "c": 1}]})),
+        );
+        check(json!({}), "a/b", true, Target::Scalar, Some(json!({"a": {"b": "new"}})));
+        check(json!({}), "a[]/b", true, Target::Scalar, Some(json!({})));
+        check(
+            json!({"a": null}),
+            "a/b",
+            true,
+            Target::Map,
+            Some(json!({"a": {"b": "new"}})),
+        );
+        check(json!({"a": null}), "a/b", false, Target::Map, Some(json!({"a": null})));
+        check(json!({"a": 1}), "a/b", false, Target::Existing, None);
+    }
+}

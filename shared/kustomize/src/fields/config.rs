@@ -1,0 +1,182 @@
+//! The fields of all transformers together: the defaults, merged with those of `configurations` and `crds`.
+
+use std::sync::LazyLock;
+
+use super::{FieldSpec, defaults, merge_all};
+use crate::Error;
+use crate::error::Within;
+use crate::kustomization::Fields;
+use crate::resource::Gvk;
+use crate::transform::order_of_kind;
+
+/// Fields that hold the name of an object of a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct References {
+    /// The type referred to.
+    pub gvk: Gvk,
+    /// The fields that refer.
+    pub referrers: Vec<FieldSpec>,
+}
+
+/// The fields every transformer touches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `namePrefix`.
+    pub name_prefix: Vec<FieldSpec>,
+    /// `nameSuffix`.
+    pub name_suffix: Vec<FieldSpec>,
+    /// `namespace`.
+    pub namespace: Vec<FieldSpec>,
+    /// `commonLabels` and `labels` with selectors.
+    pub common_labels: Vec<FieldSpec>,
+    /// Any `labels`.
+    pub labels: Vec<FieldSpec>,
+    /// `labels` with templates.
+    pub template_labels: Vec<FieldSpec>,
+    /// `commonAnnotations`.
+    pub common_annotations: Vec<FieldSpec>,
+    /// Where names of other objects stand.
+    pub name_reference: Vec<References>,
+    /// Where `$(VAR)` is replaced.
+    pub var_reference: Vec<FieldSpec>,
+    /// `images`.
+    pub images: Vec<FieldSpec>,
+    /// `replicas`.
+    pub replicas: Vec<FieldSpec>,
+}
+
+/// kustomize's own fields. A constant.
+static DEFAULTS: LazyLock<Config> = LazyLock::new(|| {
+    let mut config = defaults::config();
+    config.sort();
+    config
+});
+
+impl Config {
+    /// kustomize's own fields.
+    pub fn defaults() -> &'static Config {
+        &DEFAULTS
+    }
+
+    fn lists_mut(&mut self) -> [(&'static str, &mut Vec<FieldSpec>); 10] {
+        let Config {
+            name_prefix,
+            name_suffix,
+            namespace,
+            common_labels,
+            labels,
+            template_labels,
+            common_annotations,
+            name_reference: _,
+            var_reference,
+            images,
+            replicas,
+        } = self;
+        [
+            ("namePrefix", name_prefix),
+            ("nameSuffix", name_suffix),
+            ("namespace", namespace),
+            ("commonLabels", common_labels),
+            ("labels", labels),
+            ("templateLabels", template_labels),
+            ("commonAnnotations", common_annotations),
+            ("varReference", var_reference),
+            ("images", images),
+            ("replicas", replicas),
+        ]
+    }
+
+    /// Orders the fields by type, as upstream does after every merge.
+    fn sort(&mut self) {
+        for (_, list) in self.lists_mut() {
+            list.sort_by_cached_key(|spec| order_of_kind(&spec.gvk));
+        }
+        self.name_reference
+            .sort_by_cached_key(|references| order_of_kind(&references.gvk));
+    }
+
+    /// Adds the fields of another configuration.
+    ///
+    /// # Errors
+    /// When both name a field and differ in whether to create it.
+    pub fn merge(&mut self, mut other: Config) -> Result<(), Error> {
+        if *self == other || other == Config::default() {
+            return Ok(());
+        }
+        for ((name, list), (_, new)) in self.lists_mut().into_iter().zip(other.lists_mut()) {
+            merge_all(list, new).within(|| format!("failed to merge {name} fieldSpec"))?;
+        }
+        for references in other.name_reference {
+            self.add_references(references)?;
+        }
+        self.sort();
+        Ok(())
+    }
+
+    /// Adds fields that refer to a type.
+    ///
+    /// # Errors
+    /// As [`Config::merge`].
+    pub fn add_references(&mut self, new: References) -> Result<(), Error> {
+        match self
+            .name_reference
+            .iter_mut()
+            .find(|references| references.gvk == new.gvk)
+        {
+            Some(references) => merge_all(&mut references.referrers, &new.referrers)
+                .within(|| "failed to merge nameReference fieldSpec"),
+            None => {
+                self.name_reference.push(new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a file of `configurations`.
+    ///
+    /// # Errors
+    /// Malformed YAML, unknown fields, values of the wrong type.
+    pub fn parse(content: &[u8]) -> Result<Self, Error> {
+        let mut config = Config::default();
+        let document = crate::kustomization::document(content)?;
+        let Some(mut fields) = Fields::strict(document.as_ref(), "")? else {
+            return Ok(config);
+        };
+        for (name, list) in config.lists_mut() {
+            *list = fields.list(name, field_spec)?;
+        }
+        config.name_reference = fields.list("nameReference", |fields| {
+            Ok(References {
+                gvk: gvk(fields)?,
+                referrers: fields.list("fieldSpecs", field_spec)?,
+            })
+        })?;
+        fields.finish()?;
+        config.sort();
+        Ok(config)
+    }
+}
+
+/// The group, version and kind among the fields.
+///
+/// # Errors
+/// When one is no string.
+pub(crate) fn gvk(fields: &mut Fields<'_>) -> Result<Gvk, Error> {
+    Ok(Gvk {
+        group: fields.text("group")?,
+        version: fields.text("version")?,
+        kind: fields.text("kind")?,
+    })
+}
+
+/// One field specification.
+///
+/// # Errors
+/// When a part has the wrong type.
+pub(crate) fn field_spec(fields: &mut Fields<'_>) -> Result<FieldSpec, Error> {
+    Ok(FieldSpec {
+        gvk: gvk(fields)?,
+        path: fields.text("path")?,
+        create: fields.flag("create")?,
+    })
+}

@@ -1,0 +1,113 @@
+//! What ConfigMaps and Secrets have in common: their frame, and merging their data.
+
+use base64::Engine;
+
+use crate::Error;
+use crate::kustomization::GeneratorArgs;
+use crate::node::{Map, Node};
+use crate::resource::{Behavior, Memory, Resource};
+
+/// An object without data.
+pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error> {
+    if args.name.is_empty() {
+        return Err(Error::new("a configmap must have a name"));
+    }
+    let strings = |map: &std::collections::BTreeMap<String, String>| {
+        Node::Map(
+            map.iter()
+                .map(|(key, value)| (key.clone(), Node::string(value)))
+                .collect(),
+        )
+    };
+    let mut meta = Map::from([("name".to_owned(), Node::string(&args.name))]);
+    if !args.namespace.is_empty() {
+        meta.insert("namespace".to_owned(), Node::string(&args.namespace));
+    }
+    for (field, map) in [
+        ("labels", &args.options.labels),
+        ("annotations", &args.options.annotations),
+    ] {
+        if !map.is_empty() {
+            meta.insert(field.to_owned(), strings(map));
+        }
+    }
+    let mut object = Map::from([
+        ("apiVersion".to_owned(), Node::string("v1")),
+        ("kind".to_owned(), Node::string(kind)),
+        ("metadata".to_owned(), Node::Map(meta)),
+    ]);
+    if args.options.immutable {
+        object.insert("immutable".to_owned(), Node::Bool(true));
+    }
+    let mut resource = Resource::new(Node::Map(object));
+    resource.memory = Memory {
+        behavior: Behavior::named(&args.behavior),
+        needs_hash: !args.options.disable_name_suffix_hash,
+        generated: true,
+        ..Memory::default()
+    };
+    Ok(resource)
+}
+
+/// Base64 in lines of 70 characters when it does not fit one.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const LINE: usize = 70;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+    if encoded.len() < LINE {
+        return encoded;
+    }
+    let mut result = String::with_capacity(encoded.len() + encoded.len() / LINE + 1);
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(LINE.min(rest.len()));
+        result.push_str(line);
+        result.push('\n');
+        rest = after;
+    }
+    result
+}
+
+impl Resource {
+    /// Puts the data of another object under this one's.
+    pub fn merge_data_of(&mut self, old: &Resource) {
+        let strings = |resource: &Resource, field: &str| -> Map {
+            let map = resource.node.get(field).and_then(Node::as_map);
+            map.into_iter()
+                .flatten()
+                .map(|(key, value)| {
+                    (
+                        key.clone(),
+                        Node::string(if value.is_null() {
+                            String::new()
+                        } else {
+                            value.text().into_owned()
+                        }),
+                    )
+                })
+                .collect()
+        };
+        for field in ["data", "binaryData"] {
+            let mut merged = strings(old, field);
+            merged.extend(strings(self, field));
+            if let Some(map) = self.node.as_map_mut() {
+                map.remove(field);
+                if !merged.is_empty() {
+                    map.insert(field.to_owned(), Node::Map(merged));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_base64_is_broken_into_lines() {
+        assert_eq!(base64(b"ab"), "YWI=");
+        let long = base64(&[0; 60]);
+        assert_eq!(long.lines().map(str::len).collect::<Vec<_>>(), [70, 10]);
+        assert!(long.ends_with('\n'));
+    }
+}

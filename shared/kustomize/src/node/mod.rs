@@ -1,0 +1,248 @@
+//! The tree objects are held in while they are transformed.
+//!
+//! JSON values would nearly do. kustomize, however, works on parsed YAML and lets three things of the text show in its
+//! results, so the tree remembers them: whether a string was quoted (a number patched over `"80"` becomes `"8080"`, over
+//! `80` it becomes `8080`), whether a null was written out (`a: null` survives a strategic merge, `a:` does not), and which
+//! strings are one and the same value put into several places by a label transformer (see [`Text::cell`]).
+//! Key order, comments, anchors and number formats are not kept: no output shows them.
+
+mod bounds;
+mod lookup;
+mod read;
+mod scalar;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub(crate) use bounds::{Growth, MAX_DEPTH, Size};
+pub(crate) use lookup::{Create, check_length, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind};
+use read::plain;
+pub(crate) use read::{check_key, documents};
+
+/// Up to here floats hold every integer.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The entries of a mapping.
+pub(crate) type Map = BTreeMap<String, Node>;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Node {
+    /// Null. `written` tells `a: null` from `a:`.
+    Null {
+        /// Whether a word for null stood there.
+        written: bool,
+    },
+    /// A boolean.
+    Bool(bool),
+    /// A number.
+    Number(serde_json::Number),
+    /// A string.
+    Text(Text),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping.
+    Map(Map),
+}
+
+/// A string and what is remembered of how it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Text {
+    /// The string.
+    pub text: String,
+    /// How it was written.
+    pub style: Style,
+    /// Strings of one object with the same cell (not 0) are one value in several places: setting one sets all. Upstream
+    /// puts one YAML node into all fields a label goes to, so a later change of `metadata.labels` also reaches the selectors.
+    pub cell: u32,
+}
+
+/// How a scalar was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Bare.
+    Plain,
+    /// In quotes or as a block; whatever replaces it stays a string.
+    Quoted,
+    /// Written by the build without saying what it is: it becomes what it looks like.
+    Untyped,
+}
+
+impl Node {
+    /// A bare string.
+    pub fn string(text: impl Into<String>) -> Self {
+        Node::Text(Text {
+            text: text.into(),
+            style: Style::Plain,
+            cell: 0,
+        })
+    }
+
+    /// A text that becomes what it looks like.
+    pub fn untyped(text: impl Into<String>) -> Self {
+        Node::Text(Text {
+            text: text.into(),
+            style: Style::Untyped,
+            cell: 0,
+        })
+    }
+
+    /// An empty mapping.
+    pub fn map() -> Self {
+        Node::Map(Map::new())
+    }
+
+    /// Whether this is null.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Node::Null { .. })
+    }
+
+    /// Whether this is null, `{}` or `[]`.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Node::Null { .. } => true,
+            Node::Map(map) => map.is_empty(),
+            Node::List(items) => items.is_empty(),
+            Node::Bool(_) | Node::Number(_) | Node::Text(_) => false,
+        }
+    }
+
+    /// Whether this is neither a list nor a mapping.
+    pub fn is_scalar(&self) -> bool {
+        !matches!(self, Node::List(_) | Node::Map(_))
+    }
+
+    /// The entries when this is a mapping.
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Node::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The entries when this is a mapping.
+    pub fn as_map_mut(&mut self) -> Option<&mut Map> {
+        match self {
+            Node::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The items when this is a list.
+    pub fn as_list(&self) -> Option<&[Node]> {
+        match self {
+            Node::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The value of a field when this is a mapping that has it.
+    pub fn get(&self, field: &str) -> Option<&Node> {
+        self.as_map()?.get(field)
+    }
+
+    /// The text of a scalar as it would be written; empty for lists and mappings. Keys, names and selectors compare this, so
+    /// 80 equals "80".
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Node::Text(text) => Cow::Borrowed(&text.text),
+            Node::Null { written: true } => Cow::Borrowed("null"),
+            Node::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+            Node::Number(number) => Cow::Owned(number.to_string()),
+            Node::Null { written: false } | Node::List(_) | Node::Map(_) => Cow::Borrowed(""),
+        }
+    }
+
+    /// What this is, in the words of upstream's error messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Node::Map(_) => "MappingNode",
+            Node::List(_) => "SequenceNode",
+            _ => "ScalarNode",
+        }
+    }
+
+    /// The JSON form.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Node::Null { .. } => Value::Null,
+            Node::Bool(value) => Value::Bool(*value),
+            Node::Number(number) => Value::Number(number.clone()),
+            Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
+            Node::Text(text) => Value::String(text.text.clone()),
+            Node::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Node::Map(map) => Value::Object(map.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
+        }
+    }
+
+    /// The JSON form, without a copy of the strings.
+    pub fn into_json(self) -> Value {
+        match self {
+            Node::Null { .. } => Value::Null,
+            Node::Bool(value) => Value::Bool(value),
+            Node::Number(number) => Value::Number(number),
+            Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
+            Node::Text(text) => Value::String(text.text),
+            Node::List(items) => Value::Array(items.into_iter().map(Node::into_json).collect()),
+            Node::Map(map) => Value::Object(map.into_iter().map(|(key, value)| (key, value.into_json())).collect()),
+        }
+    }
+
+    /// A tree from JSON: strings are quoted where they have to be, nulls are written out, and integers that Go's floats
+    /// cannot hold are rounded.
+    pub fn from_json(value: Value) -> Self {
+        match value {
+            Value::Number(number) if number.as_f64().is_some_and(|float| float.abs() >= EXACT) && !number.is_f64() => {
+                // The shortest digits that mean the float, filled up with zeros, as Go writes it.
+                let digits = number.as_f64().unwrap_or_default().to_string();
+                let rounded = digits
+                    .parse::<u64>()
+                    .map(Into::into)
+                    .or_else(|_| digits.parse::<i64>().map(Into::into));
+                Node::Number(rounded.unwrap_or(number))
+            }
+            Value::Null => Node::Null { written: true },
+            Value::Bool(value) => Node::Bool(value),
+            Value::Number(number) => Node::Number(number),
+            Value::String(text) => {
+                let style = if read::must_quote(&text) {
+                    Style::Quoted
+                } else {
+                    Style::Plain
+                };
+                Node::Text(Text { text, style, cell: 0 })
+            }
+            Value::Array(items) => Node::List(items.into_iter().map(Node::from_json).collect()),
+            Value::Object(map) => Node::Map(
+                map.into_iter()
+                    .map(|(key, value)| (key, Node::from_json(value)))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: Value, expected: Value) {
+        assert_eq!(Node::from_json(json).into_json(), expected);
+    }
+
+    #[test]
+    fn integers_from_json_are_as_exact_as_floats() {
+        check(9_007_199_254_740_992_u64.into(), 9_007_199_254_740_992_u64.into());
+        check(i64::MAX.into(), 9_223_372_036_854_776_000_u64.into());
+        check((-9_007_199_254_740_993_i64).into(), (-9_007_199_254_740_992_i64).into());
+    }
+
+    #[test]
+    fn untyped_texts_become_what_they_look_like() {
+        assert_eq!(Node::untyped("1e3").into_json(), Value::from(1000));
+        assert_eq!(Node::untyped("").to_json(), Value::Null);
+        assert_eq!(Node::untyped("a").to_json(), Value::from("a"));
+    }
+}

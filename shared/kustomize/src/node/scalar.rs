@@ -1,0 +1,144 @@
+//! Setting scalars the way kyaml's setters do: what stood there before has a say in what comes out.
+
+use super::read::{is_yaml11_other, plain};
+use super::{Node, Style, Text};
+use crate::Error;
+
+impl Node {
+    /// Puts a scalar of known type here. A quoted string stays a quoted string.
+    pub fn assign(&mut self, new: Node) {
+        let Node::Text(old) = &*self else {
+            *self = new;
+            return;
+        };
+        let (style, cell) = (old.style, old.cell);
+        *self = match new {
+            Node::Text(text) => {
+                let style = if style == Style::Untyped { text.style } else { style };
+                Node::Text(Text {
+                    text: text.text,
+                    style,
+                    cell,
+                })
+            }
+            scalar if style == Style::Quoted && scalar.is_scalar() => Node::Text(Text {
+                text: scalar.text().into_owned(),
+                style,
+                cell,
+            }),
+            other => other,
+        };
+    }
+
+    /// Puts a string here.
+    pub fn assign_string(&mut self, text: impl Into<String>) {
+        self.assign(Node::string(text));
+    }
+
+    /// Puts a text without a type here: over a quoted string it is a string, otherwise what it looks like.
+    pub fn assign_untyped(&mut self, text: &str) {
+        match self {
+            Node::Text(old) => {
+                text.clone_into(&mut old.text);
+                if old.style == Style::Plain {
+                    old.style = Style::Untyped;
+                }
+            }
+            _ => *self = Node::untyped(text),
+        }
+    }
+
+    /// Quotes a text without a type that YAML 1.1 takes for something else than a string, as a merge does on its way.
+    pub fn settle_type(&mut self) {
+        if let Node::Text(text) = self
+            && text.style == Style::Untyped
+            && !text.text.contains('\n')
+            && !text.text.is_empty()
+            && is_yaml11_other(&text.text)
+        {
+            text.style = Style::Quoted;
+        }
+    }
+
+    /// Replaces the characters of a scalar and keeps its type.
+    ///
+    /// # Errors
+    /// When the text is no value of that type: a word for a number.
+    pub fn replace_text(&mut self, new: &str) -> Result<(), Error> {
+        let tag = match self {
+            Node::Text(old) => {
+                old.text = new.to_owned();
+                return Ok(());
+            }
+            Node::Null { .. } => "!!null",
+            Node::Bool(_) => "!!bool",
+            Node::Number(number) if number.is_f64() => "!!float",
+            Node::Number(_) => "!!int",
+            Node::List(_) | Node::Map(_) => return Ok(()),
+        };
+        let value = plain(new);
+        let (fits, found) = match &value {
+            Node::Null { .. } => (tag == "!!null", "!!null"),
+            Node::Bool(_) => (tag == "!!bool", "!!bool"),
+            Node::Number(number) if number.is_f64() => (tag == "!!float", "!!float"),
+            Node::Number(_) => (tag == "!!int" || tag == "!!float", "!!int"),
+            _ => (false, "!!str"),
+        };
+        if !fits {
+            return Err(Error::new(format!("cannot decode {found} `{new}` as a {tag}")));
+        }
+        *self = value;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(old: Node, new: &str, expected: Option<serde_json::Value>) {
+        let mut node = old.clone();
+        let result = node.replace_text(new).ok().map(|()| node.to_json());
+        assert_eq!(result, expected, "{old:?} <- {new}");
+    }
+
+    #[test]
+    fn replaced_characters_keep_the_type() {
+        check(Node::string("a"), "80", Some("80".into()));
+        check(Node::Number(5.into()), "80", Some(80.into()));
+        check(Node::Number(5.into()), "x", None);
+        check(
+            Node::Text(Text {
+                text: String::new(),
+                style: Style::Untyped,
+                cell: 0,
+            }),
+            "80",
+            Some(80.into()),
+        );
+        check(Node::Bool(true), "false", Some(false.into()));
+    }
+
+    #[test]
+    fn a_number_over_a_quoted_string_is_a_string() {
+        let mut quoted = Node::Text(Text {
+            text: "80".into(),
+            style: Style::Quoted,
+            cell: 0,
+        });
+        quoted.assign(Node::Number(8080.into()));
+        assert_eq!(quoted.to_json(), "8080");
+        let mut bare = Node::string("http");
+        bare.assign(Node::Number(8080.into()));
+        assert_eq!(bare.to_json(), 8080);
+    }
+
+    #[test]
+    fn an_untyped_text_is_what_it_looks_like() {
+        let mut name = Node::string("a");
+        name.assign_untyped("1e3");
+        assert_eq!(name.to_json(), 1000);
+        name.assign_untyped("true-x");
+        assert_eq!(name.to_json(), "true-x");
+    }
+}

@@ -1,0 +1,150 @@
+//! What identifies an object: group, version, kind, name and namespace.
+
+use std::fmt;
+
+use super::scope;
+
+/// Group, version and kind; empty parts stand for "any" in selectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Gvk {
+    /// The API group.
+    pub group: String,
+    /// The version in the group.
+    pub version: String,
+    /// The kind.
+    pub kind: String,
+}
+
+impl Gvk {
+    /// The parts of an `apiVersion` with a kind.
+    pub fn of(api_version: &str, kind: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+        }
+    }
+
+    /// Whether objects of this type are known to have no namespace.
+    pub fn is_cluster_scoped(&self) -> bool {
+        scope::is_cluster_scoped(&self.group, &self.version, &self.kind)
+    }
+
+    /// Whether every part that the selector names equals this one's.
+    pub fn is_selected_by(&self, selector: &Gvk) -> bool {
+        (selector.group.is_empty() || selector.group == self.group)
+            && (selector.version.is_empty() || selector.version == self.version)
+            && (selector.kind.is_empty() || selector.kind == self.kind)
+    }
+}
+
+impl fmt::Display for Gvk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |part: &str, none: &str| {
+            if part.is_empty() {
+                none.to_owned()
+            } else {
+                part.to_owned()
+            }
+        };
+        write!(
+            f,
+            "{}.{}.{}",
+            or(&self.kind, "[noKind]"),
+            or(&self.version, "[noVer]"),
+            or(&self.group, "[noGrp]")
+        )
+    }
+}
+
+/// The namespace that stands for "has none".
+const NO_NAMESPACE: &str = "_non_namespaceable_";
+
+/// An object's identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Id {
+    /// Its type.
+    pub gvk: Gvk,
+    /// Its name.
+    pub name: String,
+    /// Its namespace as written; empty when not set.
+    pub namespace: String,
+}
+
+/// What two identities have in common when they mean the same object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key(Gvk, String, String);
+
+impl Id {
+    /// The namespace that counts: `default` when not set, a word of its own for cluster-scoped types.
+    pub fn effective_namespace(&self) -> &str {
+        if self.gvk.is_cluster_scoped() {
+            NO_NAMESPACE
+        } else if self.namespace.is_empty() {
+            "default"
+        } else {
+            &self.namespace
+        }
+    }
+
+    /// What to look the object up by.
+    pub fn key(&self) -> Key {
+        Key(
+            self.gvk.clone(),
+            self.name.clone(),
+            self.effective_namespace().to_owned(),
+        )
+    }
+
+    /// Whether every part that the selector names equals this one's.
+    pub fn is_selected_by(&self, selector: &Id) -> bool {
+        (selector.name.is_empty() || selector.name == self.name)
+            && (selector.namespace.is_empty() || selector.effective_namespace() == self.effective_namespace())
+            && self.gvk.is_selected_by(&selector.gvk)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.name.is_empty() { "[noName]" } else { &self.name };
+        let namespace = if self.namespace.is_empty() {
+            "[noNs]"
+        } else {
+            &self.namespace
+        };
+        write!(f, "{}/{name}.{namespace}", self.gvk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(api_version: &str, kind: &str, namespace: &str, expected: &str) {
+        let id = Id {
+            gvk: Gvk::of(api_version, kind),
+            name: "x".into(),
+            namespace: namespace.into(),
+        };
+        assert_eq!(id.effective_namespace(), expected);
+    }
+
+    #[test]
+    fn no_namespace_means_default_except_for_cluster_scoped_types() {
+        check("apps/v1", "Deployment", "", "default");
+        check("apps/v1", "Deployment", "web", "web");
+        check("v1", "Namespace", "web", NO_NAMESPACE);
+        check("example.com/v1", "Thing", "", "default");
+    }
+
+    #[test]
+    fn an_id_is_shown_with_its_gaps() {
+        let id = Id {
+            gvk: Gvk::of("v1", "Pod"),
+            name: "x".into(),
+            namespace: String::new(),
+        };
+        assert_eq!(id.to_string(), "Pod.v1.[noGrp]/x.[noNs]");
+    }
+}

@@ -1,0 +1,393 @@
+//! An object on its way through a build: its tree and what the build remembers about it.
+//!
+//! Upstream keeps that memory in annotations of the object and removes them at the end. Here it is in fields; only where
+//! the annotations show (a JSON patch may add to annotations that exist for their sake alone) is their presence imitated.
+
+mod annotations;
+mod id;
+mod list;
+mod read;
+mod scope;
+mod set;
+
+use crate::error::Within;
+use crate::node::{Map, Node, Text, check_key, wrong_kind};
+use crate::{Error, Origin};
+
+pub(crate) use annotations::{ORIGIN, TRANSFORMATIONS};
+pub(crate) use id::{Gvk, Id, Key};
+pub(crate) use read::read;
+pub(crate) use set::Resources;
+
+/// The annotation that keeps an object out of the output.
+const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
+
+/// What a generated object does to one of the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Behavior {
+    /// Nothing said: like create.
+    #[default]
+    Unspecified,
+    /// There must be none.
+    Create,
+    /// Takes its place.
+    Replace,
+    /// Adds to it.
+    Merge,
+}
+
+impl Behavior {
+    /// The behavior of this name; unknown names say nothing, as upstream.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "create" => Behavior::Create,
+            "replace" => Behavior::Replace,
+            "merge" => Behavior::Merge,
+            _ => Behavior::Unspecified,
+        }
+    }
+
+    /// The name in error messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Behavior::Unspecified => "unspecified",
+            Behavior::Create => "create",
+            Behavior::Replace => "replace",
+            Behavior::Merge => "merge",
+        }
+    }
+}
+
+/// The name an object had before a transformer changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    /// Its kind then.
+    pub kind: String,
+    /// Its name then.
+    pub name: String,
+    /// Its effective namespace then.
+    pub namespace: String,
+}
+
+/// What a build remembers about an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Memory {
+    /// Names it had, oldest first.
+    pub previous: Vec<Previous>,
+    /// Prefixes it got, innermost first.
+    pub prefixes: Vec<String>,
+    /// Suffixes it got, innermost first.
+    pub suffixes: Vec<String>,
+    /// What it does to an object of its name when it comes from a generator.
+    pub behavior: Behavior,
+    /// Whether its name ends in a hash of its content.
+    pub needs_hash: bool,
+    /// Whether it came from a generator.
+    pub generated: bool,
+}
+
+impl Memory {
+    /// Whether upstream would have annotated the object with any of this.
+    fn shows(&self) -> bool {
+        !self.previous.is_empty()
+            || !self.prefixes.is_empty()
+            || !self.suffixes.is_empty()
+            || self.generated
+            || self.needs_hash
+    }
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resource {
+    /// The object; null once a patch deleted it.
+    pub node: Node,
+    /// What the build remembers about it.
+    pub memory: Memory,
+    /// Names of the vars that read a field of it.
+    pub vars: Vec<String>,
+    /// Where it was read or generated.
+    pub place: Option<Origin>,
+    /// The values of its cells (see [`Text::cell`]); cell n is at n - 1.
+    cells: Vec<String>,
+}
+
+impl Resource {
+    /// An object nothing is known about.
+    pub fn new(node: Node) -> Self {
+        Self {
+            node,
+            memory: Memory::default(),
+            vars: Vec::new(),
+            place: None,
+            cells: Vec::new(),
+        }
+    }
+
+    fn meta(&self) -> Option<&Map> {
+        self.node.get("metadata")?.as_map()
+    }
+
+    fn meta_text(&self, field: &str) -> String {
+        self.meta()
+            .and_then(|meta| meta.get(field))
+            .filter(|value| !value.is_empty())
+            .map_or(String::new(), |value| value.text().into_owned())
+    }
+
+    /// `kind`.
+    pub fn kind(&self) -> String {
+        self.node
+            .get("kind")
+            .map_or(String::new(), |kind| kind.text().into_owned())
+    }
+
+    /// `apiVersion`.
+    pub fn api_version(&self) -> String {
+        self.node
+            .get("apiVersion")
+            .map_or(String::new(), |version| version.text().into_owned())
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> String {
+        self.meta_text("name")
+    }
+
+    /// `metadata.namespace`; empty when not set.
+    pub fn namespace(&self) -> String {
+        self.meta_text("namespace")
+    }
+
+    /// Group, version and kind.
+    pub fn gvk(&self) -> Gvk {
+        Gvk::of(&self.api_version(), &self.kind())
+    }
+
+    /// The identity it has now.
+    pub fn id(&self) -> Id {
+        Id {
+            gvk: self.gvk(),
+            name: self.name(),
+            namespace: self.namespace(),
+        }
+    }
+
+    /// The identities it had, oldest first. Group and version are today's.
+    pub fn previous_ids(&self) -> impl Iterator<Item = Id> + '_ {
+        let gvk = self.gvk();
+        self.memory.previous.iter().map(move |previous| Id {
+            gvk: Gvk {
+                kind: previous.kind.clone(),
+                ..gvk.clone()
+            },
+            name: previous.name.clone(),
+            namespace: previous.namespace.clone(),
+        })
+    }
+
+    /// The identity it had at first.
+    pub fn original_id(&self) -> Id {
+        self.previous_ids().next().unwrap_or_else(|| self.id())
+    }
+
+    /// Remembers today's identity before it changes.
+    pub fn remember_id(&mut self) {
+        let id = self.id();
+        self.memory.previous.push(Previous {
+            namespace: id.effective_namespace().to_owned(),
+            kind: id.gvk.kind,
+            name: id.name,
+        });
+    }
+
+    /// Sets a field, keeping the way its old value was written.
+    fn set_untyped(map: &mut Map, field: &str, value: &str) {
+        map.entry(field.to_owned())
+            .or_insert_with(|| crate::node::Create::Scalar.node())
+            .assign_untyped(value);
+    }
+
+    /// Sets `kind`.
+    pub fn set_kind(&mut self, kind: &str) {
+        if let Some(map) = self.node.as_map_mut() {
+            Self::set_untyped(map, "kind", kind);
+        }
+    }
+
+    /// Sets `apiVersion`.
+    pub fn set_api_version(&mut self, version: &str) {
+        if let Some(map) = self.node.as_map_mut() {
+            Self::set_untyped(map, "apiVersion", version);
+        }
+    }
+
+    /// The entries of `metadata`, created when missing.
+    fn meta_mut(&mut self) -> Result<&mut Map, Error> {
+        let map = match &mut self.node {
+            Node::Map(map) => map,
+            other => return Err(wrong_kind("MappingNode", other)),
+        };
+        match map.entry("metadata".to_owned()).or_insert_with(Node::map) {
+            Node::Map(meta) => Ok(meta),
+            other if other.is_null() => {
+                *other = Node::map();
+                other.as_map_mut().ok_or_else(|| Error::new("metadata is no mapping"))
+            }
+            other => Err(wrong_kind("MappingNode", other)),
+        }
+    }
+
+    /// Sets `metadata.name`.
+    ///
+    /// # Errors
+    /// When `metadata` is no mapping.
+    pub fn set_name(&mut self, name: &str) -> Result<(), Error> {
+        Self::set_untyped(self.meta_mut()?, "name", name);
+        Ok(())
+    }
+
+    /// Sets `metadata.namespace`, or removes it when empty.
+    ///
+    /// # Errors
+    /// When `metadata` is no mapping.
+    pub fn set_namespace(&mut self, namespace: &str) -> Result<(), Error> {
+        let meta = self.meta_mut()?;
+        if namespace.is_empty() {
+            meta.remove("namespace");
+        } else {
+            Self::set_untyped(meta, "namespace", namespace);
+        }
+        Ok(())
+    }
+
+    /// `metadata.labels` or `metadata.annotations` as strings.
+    pub fn meta_strings(&self, field: &str) -> std::collections::BTreeMap<String, String> {
+        let Some(map) = self.meta().and_then(|meta| meta.get(field)).and_then(Node::as_map) else {
+            return std::collections::BTreeMap::new();
+        };
+        map.iter()
+            .map(|(key, value)| (key.clone(), value.text().into_owned()))
+            .collect()
+    }
+
+    /// Replaces `metadata.labels` or `metadata.annotations`; an empty map removes the field.
+    ///
+    /// # Errors
+    /// When `metadata` is no mapping.
+    pub fn set_meta_strings(
+        &mut self,
+        field: &str,
+        strings: std::collections::BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let meta = self.meta_mut()?;
+        if strings.is_empty() {
+            meta.remove(field);
+        } else {
+            strings
+                .keys()
+                .try_for_each(|key| check_key(key))
+                .within(|| format!("metadata.{field}"))?;
+            meta.insert(
+                field.to_owned(),
+                Node::Map(
+                    strings
+                        .into_iter()
+                        .map(|(key, value)| (key, Node::string(value)))
+                        .collect(),
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether it must not be part of the output.
+    pub fn is_local_config(&self) -> bool {
+        self.meta()
+            .and_then(|meta| meta.get("annotations"))
+            .and_then(|annotations| annotations.get(LOCAL_CONFIG))
+            .is_some_and(|value| value.text() != "false")
+    }
+
+    /// Whether this object is the same as it was, and was not renamed in between, a label aside.
+    pub fn equals_but_for_label(&self, before: &Resource, label: &str) -> bool {
+        let without = |resource: &Resource| {
+            let mut json = resource.node.to_json();
+            if let Some(meta) = json.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+                let labels = meta.get_mut("labels").and_then(serde_json::Value::as_object_mut);
+                if labels.is_some_and(|labels| labels.remove(label).is_some() && labels.is_empty()) {
+                    meta.remove("labels");
+                }
+            }
+            json
+        };
+        self.memory == before.memory && without(self) == without(before)
+    }
+
+    /// A new cell that holds this value.
+    pub fn new_cell(&mut self, value: &str) -> u32 {
+        self.cells.push(value.to_owned());
+        u32::try_from(self.cells.len()).unwrap_or(0)
+    }
+
+    /// Makes all strings of a cell equal again after one of them was set.
+    pub fn settle_cells(&mut self) {
+        if self.cells.is_empty() {
+            return;
+        }
+        let old = self.cells.clone();
+        visit_texts(&mut self.node, &mut |text| {
+            let at = (text.cell as usize).wrapping_sub(1);
+            if let (Some(old), Some(new)) = (old.get(at), self.cells.get_mut(at))
+                && *old != text.text
+            {
+                new.clone_from(&text.text);
+            }
+        });
+        if old != self.cells {
+            visit_texts(&mut self.node, &mut |text| {
+                if let Some(value) = self.cells.get((text.cell as usize).wrapping_sub(1)) {
+                    text.text.clone_from(value);
+                }
+            });
+        }
+    }
+
+    /// Forgets all cells: the tree was written and read again.
+    pub fn drop_cells(&mut self) {
+        if !self.cells.is_empty() {
+            visit_texts(&mut self.node, &mut |text| text.cell = 0);
+            self.cells.clear();
+        }
+    }
+
+    /// Takes over labels, annotations, name, namespace and memory of the object this one replaces.
+    ///
+    /// # Errors
+    /// When `metadata` is no mapping.
+    pub fn take_metadata_of(&mut self, old: &Resource) -> Result<(), Error> {
+        for field in ["labels", "annotations"] {
+            let mut strings = old.meta_strings(field);
+            strings.extend(self.meta_strings(field));
+            self.set_meta_strings(field, strings)?;
+        }
+        self.set_name(&old.name())?;
+        self.set_namespace(&old.namespace())?;
+        let needs_hash = self.memory.needs_hash && old.memory.needs_hash;
+        self.memory = Memory {
+            needs_hash,
+            ..old.memory.clone()
+        };
+        self.vars.clone_from(&old.vars);
+        Ok(())
+    }
+}
+
+fn visit_texts(node: &mut Node, visit: &mut dyn FnMut(&mut Text)) {
+    match node {
+        Node::Text(text) => visit(text),
+        Node::List(items) => items.iter_mut().for_each(|item| visit_texts(item, visit)),
+        Node::Map(map) => map.values_mut().for_each(|value| visit_texts(value, visit)),
+        Node::Null { .. } | Node::Bool(_) | Node::Number(_) => {}
+    }
+}

@@ -1,0 +1,78 @@
+//! From a manifest file to objects.
+
+use super::{Resource, list};
+use crate::Error;
+use crate::node::{Node, documents};
+
+/// The objects of a manifest file, lists expanded, each with the line it starts at.
+///
+/// # Errors
+/// Malformed YAML; a document without kind or name.
+pub(crate) fn read(content: &[u8]) -> Result<Vec<(usize, Resource)>, Error> {
+    let mut nodes = documents(content)?;
+    if let [(line, only)] = nodes.as_slice()
+        && matches!(
+            only.get("kind").map(Node::text).as_deref(),
+            Some("List" | "ResourceList")
+        )
+        && let Some(items) = only.get("items").or_else(|| only.get("functionConfig"))
+    {
+        // A file that is one list is taken for its items before anything is checked.
+        let items = if only.get("items").is_some() {
+            items.as_list().unwrap_or_default()
+        } else {
+            &[]
+        };
+        nodes = items.iter().map(|item| (*line, item.clone())).collect();
+    }
+    let mut kept = Vec::with_capacity(nodes.len());
+    for (line, node) in nodes {
+        if !node.is_empty() {
+            list::validate(&node)?;
+            kept.push((line, node));
+        }
+    }
+    list::expand(kept)?
+        .into_iter()
+        .map(|(line, node)| {
+            let mut resource = Resource::new(node);
+            resource.recall()?;
+            Ok((line, resource))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&[&str], &str>) {
+        let found =
+            read(text.as_bytes()).map(|objects| objects.iter().map(|(_, object)| object.name()).collect::<Vec<_>>());
+        match expected {
+            Ok(names) => assert_eq!(found.unwrap(), names, "{text}"),
+            Err(part) => assert!(found.unwrap_err().to_string().contains(part), "{text}"),
+        }
+    }
+
+    #[test]
+    fn lists_are_expanded_behind_the_other_documents() {
+        let item = |name: &str| format!("{{kind: A, metadata: {{name: {name}}}}}");
+        check(
+            &format!("kind: AList\nitems: [{}, {}]\n---\n{}", item("x"), item("y"), item("z")),
+            Ok(&["z", "x", "y"]),
+        );
+        check(&format!("kind: List\nitems: [{}]", item("x")), Ok(&["x"]));
+        check("kind: AList\nitems:\n", Ok(&[]));
+    }
+
+    #[test]
+    fn documents_without_kind_or_name_are_refused() {
+        check("kind: A\n", Err("missing metadata.name"));
+        check("{apiVersion: v1, kind: null, metadata: {name: x}}", Err("missing kind"));
+        check("metadata: {name: x}\n", Err("missing kind"));
+        check("a: b\n", Err("missing Resource metadata"));
+        check("[]\n---\n# nothing\n", Ok(&[]));
+        check("- a\n", Err("missing Resource metadata"));
+    }
+}

@@ -1,0 +1,221 @@
+//! The objects of a build in their order, with indexes by identity so that no look-up walks the list.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use super::{Behavior, Id, Key, ORIGIN, Resource};
+use crate::Error;
+
+type Index = HashMap<Key, Vec<usize>>;
+
+/// Objects in order. No two have the same identity, except where upstream does not look either: between a transformer that
+/// renames and the next step that collects.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    list: Vec<Resource>,
+    current: OnceCell<Index>,
+    any: OnceCell<Index>,
+}
+
+impl Resources {
+    /// The objects.
+    pub fn iter(&self) -> std::slice::Iter<'_, Resource> {
+        self.list.iter()
+    }
+
+    /// The objects, to change.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Resource> {
+        self.touch();
+        self.list.iter_mut()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The object at a position.
+    pub fn get(&self, index: usize) -> Option<&Resource> {
+        self.list.get(index)
+    }
+
+    /// The object at a position, to change.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Resource> {
+        self.touch();
+        self.list.get_mut(index)
+    }
+
+    /// The object at a position, to change in anything but its identity, present or past.
+    pub fn body_mut(&mut self, index: usize) -> Option<&mut Resource> {
+        self.list.get_mut(index)
+    }
+
+    /// The list itself, given away.
+    pub fn into_list(self) -> Vec<Resource> {
+        self.list
+    }
+
+    /// These objects, unchecked.
+    pub fn from_list(list: Vec<Resource>) -> Self {
+        Self {
+            list,
+            ..Self::default()
+        }
+    }
+
+    /// Forgets the indexes: an identity may have changed.
+    pub fn touch(&mut self) {
+        self.current.take();
+        self.any.take();
+    }
+
+    fn current(&self) -> &Index {
+        self.current.get_or_init(|| {
+            let mut index = Index::new();
+            for (at, resource) in self.list.iter().enumerate() {
+                index.entry(resource.id().key()).or_default().push(at);
+            }
+            index
+        })
+    }
+
+    fn any(&self) -> &Index {
+        self.any.get_or_init(|| {
+            let mut index = Index::new();
+            for (at, resource) in self.list.iter().enumerate() {
+                add_any(&mut index, at, resource);
+            }
+            index
+        })
+    }
+
+    /// Positions of the objects that have this identity now.
+    pub fn with_id(&self, id: &Id) -> &[usize] {
+        self.current().get(&id.key()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Positions of the objects that have or had this identity.
+    pub fn with_any_id(&self, id: &Id) -> &[usize] {
+        self.any().get(&id.key()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an object.
+    ///
+    /// # Errors
+    /// When one of its identity is there.
+    pub fn append(&mut self, resource: Resource) -> Result<(), Error> {
+        let id = resource.id();
+        let key = id.key();
+        if self.current().contains_key(&key) {
+            return Err(Error::new(format!(
+                "may not add resource with an already registered id: {id}"
+            )));
+        }
+        let at = self.list.len();
+        if let Some(index) = self.current.get_mut() {
+            index.entry(key).or_default().push(at);
+        }
+        if let Some(index) = self.any.get_mut() {
+            add_any(index, at, &resource);
+        }
+        self.list.push(resource);
+        Ok(())
+    }
+
+    /// Adds all objects of another set.
+    ///
+    /// # Errors
+    /// When an identity is already there.
+    pub fn append_all(&mut self, other: Resources) -> Result<(), Error> {
+        other.list.into_iter().try_for_each(|resource| self.append(resource))
+    }
+
+    /// Adds a generated object, or merges it into or puts it in place of the one it names, as its behavior says.
+    ///
+    /// # Errors
+    /// When the behavior asks for an object that is not there, or the other way round.
+    pub fn absorb(&mut self, mut resource: Resource) -> Result<(), Error> {
+        let id = resource.id();
+        let behavior = resource.memory.behavior;
+        let at = match (self.with_any_id(&id), behavior) {
+            ([], Behavior::Merge | Behavior::Replace) => {
+                return Err(Error::new(format!("id {id} does not exist; cannot merge or replace")));
+            }
+            ([], Behavior::Unspecified | Behavior::Create) => return self.append(resource),
+            ([at], Behavior::Merge | Behavior::Replace) => *at,
+            ([_], Behavior::Unspecified | Behavior::Create) => {
+                return Err(Error::new(format!(
+                    "id {id} exists; can not use behavior: '{}', behavior must be merge or replace",
+                    behavior.name()
+                )));
+            }
+            (_, _) => {
+                return Err(Error::new(format!(
+                    "found multiple objects that could accept merge of {id}"
+                )));
+            }
+        };
+        let Some(old) = self.list.get(at) else { return Ok(()) };
+        resource.take_metadata_of(old)?;
+        if behavior == Behavior::Merge {
+            resource.merge_data_of(old);
+            if let Some(origin) = old.annotation(ORIGIN) {
+                resource.set_annotation(ORIGIN, &origin)?;
+            }
+        }
+        if self.with_id(&resource.id()) != [at] {
+            return Err(Error::new(format!(
+                "cannot find resource with id {} to replace",
+                resource.id()
+            )));
+        }
+        self.touch();
+        if let Some(slot) = self.list.get_mut(at) {
+            *slot = resource;
+        }
+        Ok(())
+    }
+
+    /// Drops the objects that were deleted or emptied.
+    pub fn drop_empty(&mut self) {
+        if self.list.iter().any(|resource| resource.node.is_empty()) {
+            self.list.retain(|resource| !resource.node.is_empty());
+            self.touch();
+        }
+    }
+
+    /// Drops the objects that are configuration for the build itself.
+    pub fn drop_local_config(&mut self) {
+        self.list.retain(|resource| !resource.is_local_config());
+        self.touch();
+    }
+
+    /// Checks that no two objects have the same identity.
+    ///
+    /// # Errors
+    /// Names the identity.
+    pub fn check_unique(&mut self) -> Result<(), Error> {
+        self.touch();
+        for resource in &self.list {
+            let id = resource.id();
+            if self.with_id(&id).len() > 1 {
+                return Err(Error::new(format!(
+                    "may not add resource with an already registered id: {id}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_any(index: &mut Index, at: usize, resource: &Resource) {
+    if resource.node.is_empty() {
+        return;
+    }
+    for id in resource.previous_ids().chain(std::iter::once(resource.id())) {
+        let positions = index.entry(id.key()).or_default();
+        if positions.last() != Some(&at) {
+            positions.push(at);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Transformers: each changes all objects of a build in one respect. Where they run is said in `build`.
+
+mod annotations;
+mod hash;
+mod images;
+mod json_patch;
+mod labels;
+mod name_reference;
+mod namespace;
+mod patch;
+mod prefix;
+mod replacements;
+mod replicas;
+mod sort;
+mod structured;
+mod suffix;
+mod value_add;
+mod vars;
+
+use crate::Error;
+use crate::resource::Resources;
+use crate::schema::Schema;
+
+pub(crate) use annotations::Annotations;
+pub(crate) use hash::Hash;
+pub(crate) use images::Images;
+pub(crate) use labels::Labels;
+pub(crate) use name_reference::NameReferences;
+pub(crate) use namespace::Namespace;
+pub(crate) use patch::{Json6902Patch, Patches, StrategicPatches};
+pub(crate) use prefix::Prefix;
+pub(crate) use replacements::{Replacement, Replacements};
+pub(crate) use replicas::Replicas;
+pub(crate) use sort::{Sort, order_of_kind};
+pub(crate) use suffix::Suffix;
+pub(crate) use value_add::{ValueAdd, value_add_targets};
+pub(crate) use vars::{Var, Vars};
+
+/// A configured transformer.
+pub(crate) trait Transformer {
+    /// Changes the objects.
+    ///
+    /// # Errors
+    /// When the transformer does not fit the objects; the text names the object and field.
+    fn transform(&self, resources: &mut Resources, schema: &Schema) -> Result<(), Error>;
+}
+
+/// Types whose names no prefix or suffix changes.
+fn keeps_its_name(gvk: &crate::resource::Gvk) -> bool {
+    match gvk.kind.as_str() {
+        "CustomResourceDefinition" | "Namespace" => true,
+        "APIService" => gvk.group == "apiregistration.k8s.io",
+        _ => false,
+    }
+}

@@ -1,0 +1,186 @@
+//! The order of the output: as it came, or by kind.
+
+use std::cmp::{Ordering, Reverse};
+
+use super::Transformer;
+use crate::Error;
+use crate::kustomization::SortOptions;
+use crate::resource::{Gvk, Id, Resources};
+use crate::schema::Schema;
+
+/// Kinds that others depend on.
+const FIRST: &[&str] = &[
+    "Namespace",
+    "ResourceQuota",
+    "StorageClass",
+    "CustomResourceDefinition",
+    "ServiceAccount",
+    "PodSecurityPolicy",
+    "Role",
+    "ClusterRole",
+    "RoleBinding",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Secret",
+    "Endpoints",
+    "Service",
+    "LimitRange",
+    "PriorityClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "PodDisruptionBudget",
+];
+
+/// Kinds that would get in the way of others.
+const LAST: &[&str] = &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+
+/// Sorts by kind.
+pub(crate) struct Sort {
+    first: Vec<String>,
+    last: Vec<String>,
+}
+
+impl Sort {
+    /// The order kustomize has by default.
+    pub fn legacy() -> Self {
+        Self {
+            first: FIRST.iter().map(|kind| (*kind).to_owned()).collect(),
+            last: LAST.iter().map(|kind| (*kind).to_owned()).collect(),
+        }
+    }
+
+    /// What `sortOptions` asks for; none when the order stays.
+    ///
+    /// # Errors
+    /// An unknown order, or options that do not go with it.
+    pub fn of(options: &SortOptions) -> Result<Option<Self>, Error> {
+        match (options.order.as_str(), &options.legacy) {
+            ("legacy", None) => Ok(Some(Self::legacy())),
+            ("legacy", Some((first, last))) => Ok(Some(Self {
+                first: first.clone(),
+                last: last.clone(),
+            })),
+            ("fifo", None) => Ok(None),
+            ("fifo", Some(_)) => Err(Error::new(
+                "the field 'sortOptions.legacySortOptions' is set but the selected sort order is 'fifo', not 'legacy'",
+            )),
+            _ => Err(Error::new(
+                "the field 'sortOptions.order' must be one of [fifo, legacy]",
+            )),
+        }
+    }
+}
+
+/// Below 0 for kinds that come first, above 0 for those that come last.
+fn rank<S: AsRef<str>>(kind: &str, first: &[S], last: &[S]) -> i64 {
+    let place = |list: &[S]| {
+        list.iter()
+            .rposition(|other| other.as_ref() == kind)
+            .and_then(|at| i64::try_from(at).ok())
+    };
+    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    place(last)
+        .map(|at| at + 1)
+        .or_else(|| place(first).map(|at| at - count))
+        .unwrap_or(0)
+}
+
+fn type_text(gvk: &Gvk) -> String {
+    let or = |part: &str, none: &str| {
+        if part.is_empty() {
+            none.to_owned()
+        } else {
+            part.to_owned()
+        }
+    };
+    format!(
+        "{}_{}_{}",
+        or(&gvk.group, "~G"),
+        or(&gvk.version, "~V"),
+        or(&gvk.kind, "~K")
+    )
+}
+
+/// Where a type stands among the types of field specifications.
+pub(crate) fn order_of_kind(gvk: &Gvk) -> (i64, String) {
+    (rank(&gvk.kind, FIRST, LAST), type_text(gvk))
+}
+
+fn compare(a: &(i64, Id), b: &(i64, Id)) -> Ordering {
+    let ((rank_a, a), (rank_b, b)) = (a, b);
+    if a.gvk != b.gvk {
+        let (text_a, text_b) = (type_text(&a.gvk), type_text(&b.gvk));
+        let namespaces = a.gvk.kind == "Namespace"
+            && b.gvk.kind == "Namespace"
+            && (a.gvk.group.is_empty() || b.gvk.group.is_empty());
+        let by_text = if namespaces {
+            Reverse(text_a).cmp(&Reverse(text_b))
+        } else {
+            text_a.cmp(&text_b)
+        };
+        return rank_a.cmp(rank_b).then(by_text);
+    }
+    let text = |id: &Id| {
+        let or = |part: &str, none: &str| {
+            if part.is_empty() {
+                none.to_owned()
+            } else {
+                part.to_owned()
+            }
+        };
+        format!("{}|{}|{}", id.gvk, or(&id.namespace, "~X"), or(&id.name, "~N"))
+    };
+    text(a).cmp(&text(b))
+}
+
+impl Transformer for Sort {
+    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+        let list = std::mem::take(resources).into_list();
+        let mut keyed: Vec<_> = list
+            .into_iter()
+            .map(|resource| {
+                (
+                    (rank(&resource.kind(), &self.first, &self.last), resource.id()),
+                    resource,
+                )
+            })
+            .collect();
+        keyed.sort_by(|(a, _), (b, _)| compare(a, b));
+        *resources = Resources::from_list(keyed.into_iter().map(|(_, resource)| resource).collect());
+        resources.check_unique()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Resource;
+
+    fn check(input: &[(&str, &str)], expected: &[&str]) {
+        let object = |(kind, name): &(&str, &str)| {
+            Resource::new(crate::node::Node::from_json(
+                serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}),
+            ))
+        };
+        let mut resources = Resources::from_list(input.iter().map(object).collect());
+        Sort::legacy().transform(&mut resources, Schema::builtin()).unwrap();
+        assert_eq!(resources.iter().map(Resource::name).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn namespaces_come_first_and_webhooks_last() {
+        check(
+            &[
+                ("MutatingWebhookConfiguration", "a"),
+                ("Pod", "b"),
+                ("Service", "c"),
+                ("Namespace", "d"),
+                ("Pod", "a2"),
+            ],
+            &["d", "c", "a2", "b", "a"],
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! `vars`: `$(NAME)` in chosen fields, replaced by a field of another object.
+
+use std::collections::BTreeMap;
+
+use super::Transformer;
+use crate::Error;
+use crate::fields::{FieldSpec, Target, apply_all};
+use crate::kustomization::Fields;
+use crate::node::{Node, Style, Text, lookup, split_bracketed};
+use crate::resource::{Gvk, Id, Resource, Resources};
+use crate::schema::Schema;
+
+/// An entry of `vars`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Var {
+    /// What stands in the parentheses.
+    pub name: String,
+    /// The object it is read from.
+    pub object: Id,
+    /// The field it is read from, separated by dots.
+    pub path: String,
+}
+
+impl Var {
+    /// From a kustomization.
+    pub fn decode(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        let object = fields.object("objref", |object| {
+            let mut gvk = Gvk {
+                group: object.text("group")?,
+                version: object.text("version")?,
+                kind: object.text("kind")?,
+            };
+            let version = object.text("apiVersion")?;
+            match version.split('/').collect::<Vec<_>>().as_slice() {
+                [""] => {}
+                [version] => (*version).clone_into(&mut gvk.version),
+                [group, version] => {
+                    (*group).clone_into(&mut gvk.group);
+                    (*version).clone_into(&mut gvk.version);
+                }
+                _ => {}
+            }
+            Ok(Id {
+                gvk,
+                name: object.text("name")?,
+                namespace: object.text("namespace")?,
+            })
+        })?;
+        let path = fields
+            .object("fieldref", |field| field.text("fieldPath"))?
+            .unwrap_or_default();
+        Ok(Self {
+            name: fields.text("name")?,
+            object: object.unwrap_or_default(),
+            path: if path.is_empty() {
+                "metadata.name".to_owned()
+            } else {
+                path
+            },
+        })
+    }
+
+    /// Marks the object this var is read from.
+    ///
+    /// # Errors
+    /// When several objects fit.
+    pub fn bind(&self, resources: &mut Resources) -> Result<(), Error> {
+        let exact = !self.object.namespace.is_empty() || self.object.gvk.is_cluster_scoped();
+        let fits = |id: &Id| {
+            id.name == self.object.name
+                && id.gvk == self.object.gvk
+                && (!exact || id.effective_namespace() == self.object.effective_namespace())
+        };
+        let found: Vec<usize> = resources
+            .iter()
+            .enumerate()
+            .filter(|(_, resource)| {
+                !resource.node.is_empty() && (fits(&resource.id()) || resource.previous_ids().any(|id| fits(&id)))
+            })
+            .map(|(at, _)| at)
+            .collect();
+        match found.as_slice() {
+            [] => Ok(()),
+            [at] => {
+                if let Some(resource) = resources.body_mut(*at) {
+                    resource.vars.push(self.name.clone());
+                }
+                Ok(())
+            }
+            _ => Err(Error::new(format!(
+                "found {} resId matches for var {} (unable to disambiguate)",
+                found.len(),
+                self.name
+            ))),
+        }
+    }
+
+    fn value(&self, resources: &Resources) -> Result<Node, Error> {
+        let Some(resource) = resources.iter().find(|resource| resource.vars.contains(&self.name)) else {
+            return Err(Error::new(format!(
+                "var '{}' cannot be mapped to a field in the set of known resources",
+                self.name
+            )));
+        };
+        read(resource, &self.path).ok_or_else(|| {
+            Error::new(format!(
+                "field '{}' specified in var '{}' not found in corresponding resource {}",
+                self.path,
+                self.name,
+                resource.id()
+            ))
+        })
+    }
+}
+
+/// A field by a path with dots, where `list[0]` is an item.
+fn read(resource: &Resource, path: &str) -> Option<Node> {
+    let mut parts = Vec::new();
+    for part in split_bracketed(path, '.') {
+        match part.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
+            Some((field, index)) if !index.is_empty() && index.bytes().all(|digit| digit.is_ascii_digit()) => {
+                if !field.is_empty() {
+                    parts.push(field.to_owned());
+                }
+                parts.push(index.to_owned());
+            }
+            _ => parts.push(part),
+        }
+    }
+    lookup(&resource.node, &parts).ok().flatten().cloned()
+}
+
+/// Replaces the vars in the fields that may have them.
+pub(crate) struct Vars<'a> {
+    /// The vars, by name.
+    pub vars: &'a BTreeMap<String, Var>,
+    /// The fields.
+    pub fields: &'a [FieldSpec],
+}
+
+impl Transformer for Vars<'_> {
+    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+        if self.vars.is_empty() {
+            return Ok(());
+        }
+        let mut values = BTreeMap::new();
+        for (name, var) in self.vars {
+            values.insert(name.as_str(), var.value(resources)?);
+        }
+        for resource in resources.iter_mut() {
+            apply_all(&mut resource.node, self.fields, Target::Existing, &mut |node| {
+                match node {
+                    Node::Text(_) => replace(node, &values)?,
+                    Node::Map(map) => map
+                        .values_mut()
+                        .filter(|value| matches!(value, Node::Text(_)))
+                        .try_for_each(|value| replace(value, &values))?,
+                    Node::List(items) => {
+                        for item in items {
+                            if !matches!(item, Node::Text(_)) {
+                                return Err(Error::new("invalid value type expect a string"));
+                            }
+                            replace(item, &values)?;
+                        }
+                    }
+                    Node::Null { .. } | Node::Bool(_) | Node::Number(_) => {}
+                }
+                Ok(())
+            })?;
+            resource.settle_cells();
+        }
+        Ok(())
+    }
+}
+
+fn replace(node: &mut Node, values: &BTreeMap<&str, Node>) -> Result<(), Error> {
+    let Node::Text(Text { text, cell, .. }) = node else {
+        return Ok(());
+    };
+    let cell = *cell;
+    *node = match expand(text, values)? {
+        Node::Text(new) => Node::Text(Text {
+            text: new.text,
+            style: Style::Plain,
+            cell,
+        }),
+        other => other,
+    };
+    Ok(())
+}
+
+/// The longest text that replacing vars may make.
+const MAX_TEXT: usize = 16 << 20;
+
+/// The text with its vars replaced; a text that is nothing but one var becomes the value itself.
+fn expand(text: &str, values: &BTreeMap<&str, Node>) -> Result<Node, Error> {
+    let value = |name: &str| values.get(name).filter(|value| value.is_scalar() && !value.is_null());
+    let last_closer = text.rfind(')').unwrap_or(0);
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        rest = if let Some(inner) = after.strip_prefix('(') {
+            // Only looked for where there is one, so that a text of openers takes no square of its length.
+            let closes = text.len() - inner.len() <= last_closer;
+            match if closes { inner.split_once(')') } else { None } {
+                Some((name, behind)) => {
+                    match value(name) {
+                        Some(value) if text.len() == name.len() + 3 => return Ok(value.clone()),
+                        Some(value) => result.push_str(&value.text()),
+                        None => result.push_str(&format!("$({name})")),
+                    }
+                    behind
+                }
+                None => {
+                    result.push_str("$(");
+                    inner
+                }
+            }
+        } else {
+            result.push('$');
+            after.strip_prefix('$').unwrap_or(after)
+        };
+        if result.len() > MAX_TEXT {
+            return Err(Error::new(format!("vars make a text of more than {MAX_TEXT} bytes")));
+        }
+    }
+    result.push_str(rest);
+    Ok(Node::string(result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: serde_json::Value) {
+        let values = BTreeMap::from([
+            ("A", Node::string("x")),
+            ("N", Node::Number(5.into())),
+            ("M", Node::map()),
+        ]);
+        assert_eq!(expand(text, &values).unwrap().to_json(), expected, "{text}");
+    }
+
+    #[test]
+    fn vars_are_replaced_and_dollars_escaped() {
+        check("$(A)-$(N)$", "x-5$".into());
+        check("$(N)", 5.into());
+        check("$$(A) $x $(B) $(", "$(A) $x $(B) $(".into());
+        check("$(M)", "$(M)".into());
+    }
+}
