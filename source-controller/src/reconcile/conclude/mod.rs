@@ -1,0 +1,361 @@
+//! From what happened to what is written and told: the conditions, the generation, the events and the next look.
+//!
+//! Pure. [`begin`] marks the start of a reconcile in the status, [`conclude`] its end; in between the pipeline adds facts with
+//! [`Draft`]. Nobody else decides a condition.
+
+use std::collections::BTreeMap;
+
+use api::meta::condition::{
+    ARTIFACT_IN_STORAGE, ARTIFACT_OUTDATED, FETCH_FAILED, INCLUDE_UNAVAILABLE, READY, RECONCILING, SOURCE_VERIFIED,
+    STALLED, STORAGE_OPERATION_FAILED,
+};
+use api::meta::key::COMMIT_SUBJECT;
+use api::meta::reason::{
+    ARTIFACT_UP_TO_DATE, GIT_OPERATION_SUCCEEDED, NEW_ARTIFACT, NEW_REVISION, PROGRESSING, PROGRESSING_WITH_RETRY,
+    SUCCEEDED,
+};
+use api::source::{Artifact, GitRepositoryStatus};
+use jiff::Timestamp;
+use runtime::conditions::{self, Setting, Verdict};
+use runtime::events::{Notice, Severity};
+
+use super::failure::{Failure, Fate, Retry};
+
+/// Keys of an artifact's event.
+const REVISION: &str = "source.toolkit.fluxcd.io/revision";
+const DIGEST: &str = "source.toolkit.fluxcd.io/digest";
+
+/// The conditions `Ready` sums up, most telling first, and whether `True` is good news.
+const SUMMED_UP: [(&str, bool); 8] = [
+    (STORAGE_OPERATION_FAILED, false),
+    (FETCH_FAILED, false),
+    (INCLUDE_UNAVAILABLE, false),
+    (ARTIFACT_OUTDATED, false),
+    (ARTIFACT_IN_STORAGE, true),
+    (SOURCE_VERIFIED, true),
+    (STALLED, false),
+    (RECONCILING, false),
+];
+
+/// A status in the making.
+pub struct Draft<'a> {
+    /// The status.
+    pub status: &'a mut GitRepositoryStatus,
+    /// The generation it speaks of.
+    pub generation: i64,
+    /// The moment of the changes.
+    pub now: Timestamp,
+}
+
+impl Draft<'_> {
+    /// Sets a condition.
+    pub fn set(&mut self, kind: &str, verdict: Verdict, reason: &str, message: &str) {
+        let setting = Setting {
+            kind,
+            verdict,
+            reason,
+            message,
+        };
+        conditions::set(&mut self.status.conditions, setting, self.generation, self.now);
+    }
+
+    /// Removes a condition.
+    pub fn remove(&mut self, kind: &str) {
+        conditions::remove(&mut self.status.conditions, kind);
+    }
+
+    /// Marks work that goes on; `Ready` turns unknown only if it was not known before.
+    fn progress(&mut self, message: &str) {
+        let ready = conditions::get(&self.status.conditions, READY);
+        if ready.is_none_or(|ready| ready.status == Verdict::Unknown.as_str()) {
+            self.set(READY, Verdict::Unknown, PROGRESSING, message);
+        }
+        self.set(RECONCILING, Verdict::True, PROGRESSING, message);
+    }
+
+    /// A revision was fetched that there is no artifact for.
+    pub fn found_new_revision(&mut self, revision: &str) {
+        let message = format!("new upstream revision '{revision}'");
+        if self.status.artifact.is_some() {
+            self.set(ARTIFACT_OUTDATED, Verdict::True, NEW_REVISION, &message);
+        }
+        self.set(
+            RECONCILING,
+            Verdict::True,
+            PROGRESSING,
+            &format!("building artifact: {message}"),
+        );
+        self.set(
+            READY,
+            Verdict::Unknown,
+            PROGRESSING,
+            &format!("building artifact: {message}"),
+        );
+    }
+
+    /// `Ready` from the other conditions.
+    fn sum_up(&mut self) {
+        let list = &self.status.conditions;
+        let present =
+            |kind: &str, verdict| conditions::get(list, kind).filter(|c| c.status == Verdict::as_str(verdict));
+        let bad = SUMMED_UP
+            .iter()
+            .find_map(|(kind, is_good)| if *is_good { None } else { present(kind, Verdict::True) });
+        let failed = || {
+            SUMMED_UP
+                .iter()
+                .find_map(|(kind, is_good)| if *is_good { present(kind, Verdict::False) } else { None })
+        };
+        let good = || {
+            SUMMED_UP
+                .iter()
+                .find_map(|(kind, is_good)| if *is_good { present(kind, Verdict::True) } else { None })
+        };
+        // A signature that is wrong outweighs everything.
+        let unverified = present(SOURCE_VERIFIED, Verdict::False);
+        let (verdict, from) = match unverified.or(bad).or_else(failed) {
+            Some(condition) => (Verdict::False, condition),
+            None => match good() {
+                Some(condition) => (Verdict::True, condition),
+                None => return,
+            },
+        };
+        let (reason, message) = (from.reason.clone(), from.message.clone());
+        self.set(READY, verdict, &reason, &message);
+    }
+}
+
+/// What is known when a reconcile begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The value of the annotation that asks for a reconcile.
+    pub requested: Option<&'a str>,
+    /// The artifact was there before and is not any more.
+    pub has_disappeared: bool,
+}
+
+/// Marks the start; whether it is worth telling before the work is done. A retry of what failed before is not.
+pub fn begin(draft: &mut Draft<'_>, start: Start<'_>) -> bool {
+    let observed = draft.status.observed_generation.unwrap_or(-1);
+    let generation = draft.generation;
+    let is_retry = conditions::get(&draft.status.conditions, RECONCILING)
+        .is_some_and(|c| c.reason == PROGRESSING_WITH_RETRY && c.observed_generation == Some(generation));
+    let is_new = observed != generation && !is_retry;
+    let is_asked = start.requested != draft.status.last_handled_reconcile_at.as_deref() && start.requested.is_some();
+    let is_first = draft.status.artifact.is_none() && !is_retry;
+    let told = is_new || is_asked || is_first || start.has_disappeared;
+    draft.remove(STORAGE_OPERATION_FAILED);
+    match &draft.status.artifact {
+        Some(_) if observed != generation => {
+            draft.progress(&format!("processing object: new generation {observed} -> {generation}"));
+        }
+        Some(_) => draft.progress("reconciliation in progress"),
+        None => {
+            let message = if start.has_disappeared {
+                "building artifact: disappeared from storage"
+            } else {
+                "building artifact"
+            };
+            draft.remove(ARTIFACT_IN_STORAGE);
+            draft.set(RECONCILING, Verdict::True, PROGRESSING, message);
+            if told {
+                draft.set(READY, Verdict::Unknown, PROGRESSING, message);
+            }
+        }
+    }
+    told
+}
+
+/// How a reconcile came to a good end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// The remote still has the revision of the artifact.
+    Unmoved {
+        /// Whether the reference is one that Flux polls without cloning; the events differ.
+        by_name: bool,
+    },
+    /// There is a new artifact.
+    Stored,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// At the next interval.
+    Interval,
+    /// After the backoff.
+    Backoff,
+    /// When something changes.
+    Change,
+}
+
+/// What follows from a reconcile.
+#[derive(Debug)]
+pub struct Conclusion {
+    /// What is told, in order.
+    pub notices: Vec<Notice>,
+    /// When to look again.
+    pub again: Again,
+}
+
+/// Marks the end. `before` is the status the reconcile started from.
+pub fn conclude(
+    draft: &mut Draft<'_>,
+    before: &GitRepositoryStatus,
+    requested: Option<&str>,
+    outcome: &Result<Synced, Failure>,
+) -> Conclusion {
+    if let Some(requested) = requested {
+        draft.status.last_handled_reconcile_at = Some(requested.to_owned());
+    }
+    match outcome {
+        Ok(synced) => {
+            succeed(draft);
+            Conclusion {
+                notices: good_news(draft.status, before, *synced),
+                again: Again::Interval,
+            }
+        }
+        Err(failure) => {
+            let again = fail(draft, failure);
+            let notice = Notice {
+                severity: Severity::Error,
+                reason: failure.fate().reason.to_owned(),
+                message: failure.to_string(),
+                annotations: BTreeMap::new(),
+            };
+            Conclusion {
+                notices: vec![notice],
+                again,
+            }
+        }
+    }
+}
+
+fn succeed(draft: &mut Draft<'_>) {
+    for kind in [
+        STALLED,
+        RECONCILING,
+        FETCH_FAILED,
+        INCLUDE_UNAVAILABLE,
+        STORAGE_OPERATION_FAILED,
+        ARTIFACT_OUTDATED,
+    ] {
+        draft.remove(kind);
+    }
+    if let Some(artifact) = &draft.status.artifact {
+        let message = format!("stored artifact for revision '{}'", artifact.revision);
+        draft.set(ARTIFACT_IN_STORAGE, Verdict::True, SUCCEEDED, &message);
+    }
+    draft.status.observed_generation = Some(draft.generation);
+    draft.sum_up();
+}
+
+fn fail(draft: &mut Draft<'_>, failure: &Failure) -> Again {
+    let Fate {
+        condition,
+        reason,
+        retry,
+    } = failure.fate();
+    let message = failure.to_string();
+    if let Some(kind) = condition {
+        draft.set(kind, Verdict::True, reason, &message);
+    }
+    let again = match retry {
+        Retry::Never => {
+            draft.set(STALLED, Verdict::True, reason, &message);
+            draft.status.observed_generation = Some(draft.generation);
+            Again::Change
+        }
+        Retry::Backoff => {
+            let going_on = conditions::get(&draft.status.conditions, RECONCILING).map(|c| c.message.clone());
+            draft.remove(STALLED);
+            draft.set(
+                RECONCILING,
+                Verdict::True,
+                PROGRESSING_WITH_RETRY,
+                &going_on.unwrap_or(message),
+            );
+            Again::Backoff
+        }
+    };
+    draft.sum_up();
+    again
+}
+
+/// A suspended object: what was said stays said, for this generation too.
+pub fn conclude_suspended(draft: &mut Draft<'_>, requested: Option<&str>) {
+    if let Some(requested) = requested {
+        draft.status.last_handled_reconcile_at = Some(requested.to_owned());
+    }
+    draft.remove(STALLED);
+    if !draft.status.conditions.is_empty() {
+        draft.status.observed_generation = Some(draft.generation);
+        draft.sum_up();
+    }
+}
+
+fn good_news(status: &GitRepositoryStatus, before: &GitRepositoryStatus, synced: Synced) -> Vec<Notice> {
+    let Some(artifact) = &status.artifact else {
+        return Vec::new();
+    };
+    let mut notices = Vec::new();
+    match synced {
+        Synced::Unmoved { by_name: true } => {
+            let text = format!(
+                "no changes since last reconciliation: observed revision '{}'",
+                artifact.revision
+            );
+            notices.push(trace(GIT_OPERATION_SUCCEEDED, text));
+        }
+        Synced::Unmoved { by_name: false } => {
+            let text = format!("artifact up-to-date with remote revision: '{}'", artifact.revision);
+            notices.push(trace(ARTIFACT_UP_TO_DATE, text));
+        }
+        Synced::Stored => {}
+    }
+    let is_new = before
+        .artifact
+        .as_ref()
+        .is_none_or(|before| before.digest != artifact.digest);
+    let failed = [FETCH_FAILED, INCLUDE_UNAVAILABLE, STORAGE_OPERATION_FAILED];
+    let was_failing = failed
+        .iter()
+        .any(|kind| conditions::is(&before.conditions, kind, Verdict::True));
+    if is_new || was_failing {
+        // Flux has no commit at hand when the remote did not move, and quotes the revision.
+        let is_unread = synced == Synced::Unmoved { by_name: true };
+        let subject = artifact
+            .metadata
+            .get(COMMIT_SUBJECT)
+            .filter(|_| !is_unread)
+            .unwrap_or(&artifact.revision);
+        notices.push(Notice {
+            severity: Severity::Info,
+            reason: if is_new { NEW_ARTIFACT } else { SUCCEEDED }.to_owned(),
+            message: format!("stored artifact for commit '{subject}'"),
+            annotations: annotations(artifact),
+        });
+    }
+    notices
+}
+
+/// What Flux calls a trace event: Normal, and without annotations.
+pub fn trace(reason: &str, message: String) -> Notice {
+    Notice {
+        severity: Severity::Info,
+        reason: reason.to_owned(),
+        message,
+        annotations: BTreeMap::new(),
+    }
+}
+
+fn annotations(artifact: &Artifact) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (REVISION.to_owned(), artifact.revision.clone()),
+        (DIGEST.to_owned(), artifact.digest.clone()),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+//! The files that are served, on a disk that may be lost, full or tampered with at any time.
+//!
+//! An artifact appears all at once: it is written to a temporary file in its directory, flushed to the disk, renamed, and the
+//! directory is flushed too. Until then the one before stays untouched, and a failure leaves nothing but it. What lies there
+//! from an earlier run is adopted as long as its digest is right.
+//!
+//! Everything goes through a directory handle that cannot be left. The calls block; callers run them where that is fine.
+
+pub mod gc;
+pub mod path;
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use artifact::{Algorithm, Archive, Digest, Written};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+
+use gc::Retention;
+use path::Place;
+
+/// Temporary files begin so; they are never served.
+const TEMPORARY: &str = ".tmp-";
+/// Flux's lock files, found on a volume that was its before.
+const LOCK: &str = ".lock";
+/// At most so many files of an object are looked at in one go.
+const MAX_FILES: usize = 1000;
+
+/// The storage.
+#[derive(Debug)]
+pub struct Storage {
+    root: Dir,
+    base_url: String,
+    algorithm: Algorithm,
+    retention: Retention,
+}
+
+/// A file that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The path relative to the root.
+    pub path: String,
+    /// The digest of the file.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object's directory cannot be made.
+    #[error("failed to create artifact directory: {0}")]
+    Directory(#[source] io::Error),
+    /// The file cannot be written in full; the one before is untouched.
+    #[error("unable to archive artifact to storage: {0}")]
+    Archive(String),
+}
+
+/// What became of a stored file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// It is there and has its digest.
+    Intact,
+    /// It is not there.
+    Missing,
+    /// It is not what it should be.
+    Damaged(String),
+}
+
+impl Storage {
+    /// Opens the storage in an existing directory.
+    ///
+    /// # Errors
+    /// The directory is missing or cannot be opened.
+    pub fn open(root: &Path, base_url: String, algorithm: Algorithm, retention: Retention) -> io::Result<Self> {
+        let root = Dir::open_ambient_dir(root, cap_std::ambient_authority())?;
+        Ok(Self {
+            root,
+            base_url,
+            algorithm,
+            retention,
+        })
+    }
+
+    /// A handle on the root, for serving.
+    pub fn root(&self) -> io::Result<Dir> {
+        self.root.try_clone()
+    }
+
+    /// The URL under which the file at `path` is served.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.base_url)
+    }
+
+    /// Stores what `write` archives as `file` in `place`, in place of what is there.
+    pub fn publish<E: std::fmt::Display>(
+        &self,
+        place: &Place,
+        file: &str,
+        write: impl FnOnce(&mut Archive<BufWriter<cap_std::fs::File>>) -> Result<(), E>,
+    ) -> Result<Stored, Error> {
+        let directory = self.directory(place).map_err(Error::Directory)?;
+        let temporary = format!("{TEMPORARY}{file}");
+        let failed = |error: &dyn std::fmt::Display| Error::Archive(error.to_string());
+        let written = self.write(&directory, &temporary, write).and_then(|written| {
+            directory
+                .rename(&temporary, &directory, file)
+                .map_err(|error| error.to_string())?;
+            // The handle is for looking names up only; flushing needs one that is open for reading.
+            directory
+                .open(".")
+                .and_then(|itself| itself.sync_all())
+                .map_err(|error| error.to_string())?;
+            Ok(written)
+        });
+        match written {
+            Ok((digest, size)) => Ok(Stored {
+                path: place.path(file),
+                digest,
+                size,
+            }),
+            Err(error) => {
+                // A full disk is what most likely brought us here: leave nothing half written on it.
+                let _ = directory.remove_file(&temporary);
+                Err(failed(&error))
+            }
+        }
+    }
+
+    fn write<E: std::fmt::Display>(
+        &self,
+        directory: &Dir,
+        name: &str,
+        write: impl FnOnce(&mut Archive<BufWriter<cap_std::fs::File>>) -> Result<(), E>,
+    ) -> Result<(Digest, u64), String> {
+        let text = |error: io::Error| error.to_string();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = directory.open_with(name, &options).map_err(text)?;
+        let mut archive = Archive::new(BufWriter::with_capacity(64 * 1024, file), self.algorithm);
+        write(&mut archive).map_err(|error| error.to_string())?;
+        let Written {
+            digest,
+            size,
+            mut writer,
+        } = archive.finish().map_err(text)?;
+        writer.flush().map_err(text)?;
+        writer.get_ref().sync_all().map_err(text)?;
+        Ok((digest, size))
+    }
+
+    fn directory(&self, place: &Place) -> io::Result<Dir> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        self.root.create_dir_with(place.directory(), &builder)?;
+        self.root.open_dir(place.directory())
+    }
+
+    /// Reads the stored file again and compares it with the digest it was announced with.
+    pub fn check(&self, place: &Place, path: &str, digest: &str) -> Integrity {
+        let Some(file) = place.file(path) else {
+            return Integrity::Damaged(format!("path '{path}' is not one of '{}'", place.directory()));
+        };
+        let path = place.path(file);
+        match self.root.symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Integrity::Damaged("it is not a regular file".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Integrity::Missing,
+            Err(error) => return Integrity::Damaged(error.to_string()),
+        }
+        let expected: Digest = match digest.parse() {
+            Ok(digest) => digest,
+            Err(error) => return Integrity::Damaged(error.to_string()),
+        };
+        match self
+            .root
+            .open(&path)
+            .and_then(|file| Digest::of_reader(expected.algorithm(), file))
+        {
+            Ok(found) if found == expected => Integrity::Intact,
+            Ok(found) => Integrity::Damaged(format!("computed digest '{found}' doesn't match '{expected}'")),
+            Err(error) => Integrity::Damaged(error.to_string()),
+        }
+    }
+
+    /// Removes the file at `path`, if there is one.
+    pub fn remove(&self, place: &Place, path: &str) -> io::Result<()> {
+        match place.file(path) {
+            Some(file) => absent_is_fine(self.root.remove_file(place.path(file))),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what an object no longer needs beside its current file; the paths of the artifacts removed.
+    pub fn collect_garbage(&self, place: &Place, current: Option<&str>, now: SystemTime) -> io::Result<Vec<PathBuf>> {
+        let directory = match self.root.open_dir(place.directory()) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let (mut artifacts, mut locks) = (Vec::new(), Vec::new());
+        for entry in directory.entries()?.take(MAX_FILES) {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = entry.metadata()?;
+            if !metadata.is_file() {
+                continue;
+            }
+            if name.starts_with(TEMPORARY) {
+                // This object is worked on by one reconcile at a time, and that is this one: a crash left it.
+                directory.remove_file(&name)?;
+            } else if name.ends_with(LOCK) {
+                locks.push(name);
+            } else {
+                let written = metadata.modified()?.into_std();
+                let age = now.duration_since(written).unwrap_or(Duration::ZERO);
+                artifacts.push(gc::File { name, age });
+            }
+        }
+        let current = current.and_then(|path| place.file(path));
+        let gone = gc::outdated(artifacts.clone(), current, self.retention);
+        for name in &gone {
+            directory.remove_file(name)?;
+        }
+        for lock in locks {
+            let of = lock.trim_end_matches(LOCK);
+            if gone.iter().any(|name| name == of) || artifacts.iter().all(|file| file.name != of) {
+                directory.remove_file(&lock)?;
+            }
+        }
+        Ok(gone.into_iter().map(|name| PathBuf::from(place.path(&name))).collect())
+    }
+
+    /// Removes everything of an object.
+    pub fn delete(&self, place: &Place) -> io::Result<()> {
+        absent_is_fine(self.root.remove_dir_all(place.directory()))
+    }
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    struct Fixture {
+        directory: tempfile::TempDir,
+        storage: Storage,
+        place: Place,
+    }
+
+    fn fixture() -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        let retention = Retention {
+            ttl: Duration::from_secs(60),
+            records: 2,
+        };
+        let storage = Storage::open(directory.path(), "http://host".into(), Algorithm::Sha256, retention).unwrap();
+        Fixture {
+            directory,
+            storage,
+            place: Place::new("GitRepository", "ns", "app"),
+        }
+    }
+
+    impl Fixture {
+        fn publish(&self, file: &str, text: &str) -> Result<Stored, Error> {
+            self.storage.publish(&self.place, file, |archive| {
+                archive.directory(b".")?;
+                archive.file(b"a", false, text.len() as u64, text.as_bytes())
+            })
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.directory.path().join(self.place.path(file))
+        }
+
+        fn check(&self, files: &[&str]) {
+            let names = std::fs::read_dir(self.path(""))
+                .unwrap()
+                .map(|e| e.unwrap().file_name().into_string().unwrap());
+            assert_eq!(
+                names.collect::<BTreeSet<_>>(),
+                files.iter().map(|f| (*f).to_owned()).collect()
+            );
+        }
+    }
+
+    #[test]
+    fn a_stored_file_is_intact_until_it_is_touched() {
+        let fixture = fixture();
+        let stored = fixture.publish("a.tar.gz", "one").unwrap();
+        assert_eq!(stored.path, "gitrepository/ns/app/a.tar.gz");
+        assert_eq!(stored.size, std::fs::metadata(fixture.path("a.tar.gz")).unwrap().len());
+        let digest = stored.digest.to_string();
+        let integrity = |path: &str, digest: &str| fixture.storage.check(&fixture.place, path, digest);
+        assert_eq!(integrity(&stored.path, &digest), Integrity::Intact);
+        assert_eq!(integrity("gitrepository/ns/app/b.tar.gz", &digest), Integrity::Missing);
+        assert_eq!(integrity(&stored.path, ""), Integrity::Damaged("empty digest".into()));
+        assert!(matches!(integrity("../../etc/passwd", &digest), Integrity::Damaged(_)));
+        std::fs::write(fixture.path("a.tar.gz"), "tampered").unwrap();
+        assert!(matches!(integrity(&stored.path, &digest), Integrity::Damaged(text) if text.contains("doesn't match")));
+    }
+
+    #[test]
+    fn a_failure_leaves_the_file_before_and_nothing_else() {
+        let fixture = fixture();
+        let before = fixture.publish("a.tar.gz", "one").unwrap();
+        let failing = fixture.storage.publish(&fixture.place, "a.tar.gz", |archive| {
+            archive.directory(b".")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert_eq!(
+            failing.unwrap_err().to_string(),
+            "unable to archive artifact to storage: disk full"
+        );
+        assert_eq!(
+            fixture
+                .storage
+                .check(&fixture.place, &before.path, &before.digest.to_string()),
+            Integrity::Intact
+        );
+        fixture.check(&["a.tar.gz"]);
+    }
+
+    #[test]
+    fn the_same_name_is_replaced_at_once() {
+        let fixture = fixture();
+        let one = fixture.publish("a.tar.gz", "one").unwrap();
+        let mut open = std::fs::File::open(fixture.path("a.tar.gz")).unwrap();
+        let two = fixture.publish("a.tar.gz", "two").unwrap();
+        assert_ne!(one.digest, two.digest);
+        assert_eq!(
+            Digest::of_reader(Algorithm::Sha256, &mut open).unwrap(),
+            one.digest,
+            "who reads it goes on reading"
+        );
+    }
+
+    #[test]
+    fn garbage_goes_and_the_current_file_stays() {
+        let fixture = fixture();
+        for file in ["a.tar.gz", "b.tar.gz", "c.tar.gz"] {
+            fixture.publish(file, file).unwrap();
+        }
+        std::fs::write(fixture.path(".tmp-d.tar.gz"), "half").unwrap();
+        std::fs::write(fixture.path("x.tar.gz.lock"), "").unwrap();
+        std::fs::write(fixture.path("c.tar.gz.lock"), "").unwrap();
+        let current = fixture.place.path("c.tar.gz");
+        let later = SystemTime::now() + Duration::from_secs(120);
+        let gone = fixture
+            .storage
+            .collect_garbage(&fixture.place, Some(&current), later)
+            .unwrap();
+        assert_eq!(gone.len(), 2);
+        fixture.check(&["c.tar.gz", "c.tar.gz.lock"]);
+        fixture.storage.delete(&fixture.place).unwrap();
+        fixture.storage.delete(&fixture.place).unwrap();
+        assert!(!fixture.path("").exists());
+        assert!(
+            fixture
+                .storage
+                .collect_garbage(&fixture.place, None, later)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_not_made_up() {
+        let retention = Retention {
+            ttl: Duration::ZERO,
+            records: 0,
+        };
+        assert!(Storage::open(Path::new("/nonexistent/x"), String::new(), Algorithm::Sha256, retention).is_err());
+    }
+}
