@@ -1,0 +1,342 @@
+//! The second step of a run: stage after stage is applied; then the inventory is written and what is stale is pruned.
+
+use super::run::{Applying, Awaited, Checking, Step, Waiting};
+use super::{About, Kustomizer, Progress, Report};
+use crate::apply::{self, ChangeSet, Entry, Options, StageFailure, StageResult};
+use crate::changes;
+use crate::failure::Failure;
+use crate::health::{Kind, Status};
+use crate::inventory::{self, ObjectId, Owned};
+use crate::prune::{self, Owner};
+use crate::stages;
+use crate::wait::{self, Judgement};
+use api::kustomize::{ChangeEntry, ChangeKind};
+use api::meta::condition::HEALTHY;
+use jiff::Timestamp;
+use runtime::conditions::Verdict;
+use runtime::events::Severity;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// How long a stage of definitions may take to be there; Flux's fixed limit.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a stage is looked at when no watch tells, at first and later.
+const STAGE_POLL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+
+/// Why the stages were not applied.
+struct StageError {
+    text: String,
+    /// The API server went away: some of what was asked for may have been done.
+    unreachable: bool,
+}
+
+impl StageError {
+    fn known(text: String) -> Self {
+        StageError {
+            text,
+            unreachable: false,
+        }
+    }
+
+    fn of(failure: &StageFailure) -> Self {
+        StageError {
+            text: failure.to_string(),
+            unreachable: failure.is_unreachable(),
+        }
+    }
+}
+
+impl std::fmt::Display for StageError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Kustomizer {
+    pub(super) async fn apply(
+        &self,
+        about: &About<'_>,
+        report: &mut Report,
+        applying: &mut Applying,
+    ) -> Result<Progress, Failure> {
+        let outcome = self.apply_stages(about, report, applying).await;
+        let failure = match outcome {
+            Ok(Some(delay)) => return Ok(Progress::Wait(delay)),
+            Ok(None) => return self.applied(about, report, applying).await,
+            Err(failure) => failure,
+        };
+        let lines: String = applying.applied.changed().map(|entry| format!("{entry}\n")).collect();
+        if failure.unreachable {
+            // Nobody knows what became of the plan: it stays, and the next run confirms what it finds.
+            return Err(Failure::Unreachable(format!("{failure}\n{lines}")));
+        }
+        // The lines of what was applied are part of the failure's text, so the plan is not told again, except for what
+        // an earlier run left untold.
+        let status = report.status_mut();
+        changes::withdraw(&mut status.changes);
+        changes::plan(
+            &mut status.changes,
+            ChangeKind::Apply,
+            &about.origin(),
+            &applying.inherited,
+            Timestamp::now(),
+        );
+        status.inventory.clone_from(&applying.before);
+        Err(Failure::Apply(format!("{failure}\n{lines}")))
+    }
+
+    /// Applies the stages that are left. Says how long to wait if something has to come about first.
+    async fn apply_stages(
+        &self,
+        about: &About<'_>,
+        report: &mut Report,
+        applying: &mut Applying,
+    ) -> Result<Option<Duration>, StageError> {
+        let options = Options {
+            force: about.object.spec.force,
+            concurrency: self.context.policy.concurrent_ssa,
+            override_managers: self.context.policy.override_managers.clone(),
+        };
+        if let Some(id) = &applying.manifests.encrypted {
+            return Err(StageError::known(format!(
+                "{id} is SOPS encrypted, configuring decryption is required for this secret to be reconciled"
+            )));
+        }
+        loop {
+            if let Some(waiting) = &mut applying.waiting {
+                if !self.is_over(about, waiting).await.map_err(StageError::known)? {
+                    let poll = pause(waiting);
+                    // What was applied is owned, also if this run is never finished.
+                    self.own(report, applying, &[]);
+                    return Ok(Some(poll));
+                }
+                applying.waiting = None;
+            }
+            let manifests = std::sync::Arc::clone(&applying.manifests);
+            let Some(stage) = manifests.stages.get(applying.stage) else {
+                return Ok(None);
+            };
+            if stage.objects.is_empty() {
+                applying.stage += 1;
+                continue;
+            }
+            let looked = Instant::now();
+            let plan = apply::plan_stage(&applying.cluster, &stage.objects, &options).await;
+            let plan = match plan {
+                Ok(plan) => plan,
+                Err(failure) => {
+                    let lacking = failure.no_matches();
+                    let (asked, trigger) = (&self.context.asked, &self.context.trigger);
+                    lacking.for_each(|error| asked.lacks(trigger, super::name(about.object), &error.id.group, looked));
+                    return Err(StageError::of(&failure));
+                }
+            };
+            if plan.writes() {
+                self.write_plan(about, report, applying, &plan.changes()).await;
+            }
+            match plan.carry_out(&applying.cluster, &stages::rank, &options).await {
+                Ok(StageResult::Applied(applied)) => {
+                    let awaited = stage.awaited.then(|| applied.owned());
+                    applying.applied.extend(applied);
+                    applying.stage += 1;
+                    if let Some(objects) = awaited.filter(|objects| !objects.is_empty()) {
+                        applying.waiting = Some(Waiting::Presence(Awaited::new(applying.cluster.clone(), objects)));
+                    }
+                }
+                // Deleted to be made anew, but still there: the stage is tried again when they are gone.
+                Ok(StageResult::Waiting(ids)) => {
+                    let objects = ids
+                        .into_iter()
+                        .map(|id| Owned {
+                            id,
+                            version: String::new(),
+                        })
+                        .collect();
+                    applying.waiting = Some(Waiting::Absence(Awaited::new(applying.cluster.clone(), objects)));
+                }
+                Err(failure) => {
+                    applying.applied.extend(failure.applied.clone());
+                    return Err(StageError::of(&failure));
+                }
+            }
+        }
+    }
+
+    /// Writes down what is about to be changed, so that it is told and owned even if this process dies in between.
+    async fn write_plan(&self, about: &About<'_>, report: &mut Report, applying: &Applying, planned: &ChangeSet) {
+        let entries: Vec<_> = planned.changed().map(told).collect();
+        let ring = &mut report.status_mut().changes;
+        changes::plan(ring, ChangeKind::Apply, &about.origin(), &entries, Timestamp::now());
+        self.own(report, applying, &planned.owned());
+        // A plan that cannot be written is a message that may be lost, not a reason to leave the cluster as it is.
+        if let Err(error) = report.write().await {
+            tracing::info!(%error, "cannot write the plan of changes");
+        }
+    }
+
+    /// Puts what is applied and what is about to be into the inventory, beside what was in it.
+    fn own(&self, report: &mut Report, applying: &Applying, planned: &[Owned]) {
+        let before = inventory::from_status(applying.before.as_ref());
+        let now = applying.applied.owned().into_iter().chain(planned.iter().cloned());
+        report.status_mut().inventory = Some(inventory::to_status(&inventory::with(before, now)));
+    }
+
+    /// Whether the stage at hand has nothing to wait for any more.
+    async fn is_over(&self, about: &About<'_>, waiting: &mut Waiting) -> Result<bool, String> {
+        let me = super::name(about.object);
+        let over = match waiting {
+            Waiting::Presence(awaited) => {
+                self.look_at(&me, awaited).await;
+                match wait::judge(&awaited.known, false, awaited.since.elapsed() >= STAGE_TIMEOUT) {
+                    Judgement::Ready => true,
+                    Judgement::Waiting => false,
+                    Judgement::Failed(text) => return Err(text),
+                }
+            }
+            Waiting::Absence(awaited) => {
+                self.look_at(&me, awaited).await;
+                // Another object may have taken the place: the plan of the stage sees it.
+                let going =
+                    |status: &Option<Status>| status.as_ref().is_some_and(|status| status.kind == Kind::Terminating);
+                !awaited.known.iter().any(|(_, status)| going(status))
+            }
+        };
+        if over {
+            runtime::lock(&self.watched).forget(&me);
+        }
+        Ok(over)
+    }
+
+    /// Everything is applied: says so, writes the inventory, prunes what is stale.
+    async fn applied(
+        &self,
+        about: &About<'_>,
+        report: &mut Report,
+        applying: &mut Applying,
+    ) -> Result<Progress, Failure> {
+        let applied = std::mem::take(&mut applying.applied);
+        let changed = applied.has_changes();
+        if changed {
+            self.tell(
+                about.object,
+                report,
+                Severity::Info,
+                &applied.changed_lines(),
+                Some(&about.origin()),
+            );
+        }
+        confirm(about, report, ChangeKind::Apply, &applied);
+        let before = inventory::from_status(applying.before.as_ref());
+        let now = applied.owned();
+        let stale = inventory::stale(&before, &now);
+        report.status_mut().inventory = Some(inventory::to_status(&now));
+        self.prune(about, report, applying, &stale).await?;
+        let set = self.health_set(about, &applied);
+        let mut awaited = Awaited::new(applying.cluster.clone(), set);
+        awaited.vanishing.clone_from(&applying.manifests.vanishing);
+        let was_healthy = report.is(HEALTHY, Verdict::True);
+        let digest = applying.manifests.digest.clone();
+        Ok(Progress::Step(Step::Check(Box::new(Checking {
+            awaited,
+            digest,
+            changed,
+            was_healthy,
+        }))))
+    }
+
+    async fn prune(
+        &self,
+        about: &About<'_>,
+        report: &mut Report,
+        applying: &Applying,
+        stale: &[Owned],
+    ) -> Result<(), Failure> {
+        if !about.object.spec.prune || stale.is_empty() {
+            return Ok(());
+        }
+        let planned: Vec<_> = stale.iter().map(|owned| deletion(&owned.id)).collect();
+        changes::plan(
+            &mut report.status_mut().changes,
+            ChangeKind::Prune,
+            &about.origin(),
+            &planned,
+            Timestamp::now(),
+        );
+        // Until it is deleted an object stays in the inventory, so that a crash on the way forgets nothing.
+        let now = inventory::from_status(report.status().inventory.as_ref());
+        report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now.clone(), stale.to_vec())));
+        report.write().await?;
+        let owner = owner(about);
+        let pruned = prune::delete(
+            &applying.cluster,
+            stale,
+            &owner,
+            &stages::rank,
+            self.context.policy.concurrent_ssa,
+        )
+        .await;
+        if !pruned.changes.entries.is_empty() {
+            self.tell(
+                about.object,
+                report,
+                Severity::Info,
+                &pruned.changes.lines(),
+                Some(&about.origin()),
+            );
+        }
+        confirm(about, report, ChangeKind::Prune, &pruned.changes);
+        let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
+        report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now, survivors)));
+        match pruned.error() {
+            Some(error) => Err(Failure::Prune(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// When to look at a stage again: definitions are served soon or late.
+fn pause(waiting: &Waiting) -> Duration {
+    let (Waiting::Presence(awaited) | Waiting::Absence(awaited)) = waiting;
+    match awaited.since.elapsed() < STAGE_POLL.1 {
+        true => STAGE_POLL.0,
+        false => STAGE_POLL.1,
+    }
+}
+
+/// Confirms in the ring of changes what came of a plan.
+fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &ChangeSet) {
+    let done: Vec<_> = match kind {
+        ChangeKind::Apply => changes.changed().map(told).collect(),
+        // As in Flux, what was looked at and left is told too.
+        ChangeKind::Prune | ChangeKind::Delete => changes.entries.iter().map(told).collect(),
+    };
+    let present: HashSet<_> = changes.entries.iter().map(|entry| entry.owned.id.to_string()).collect();
+    let found = |object: &str| present.contains(object);
+    changes::confirm(
+        &mut report.status_mut().changes,
+        kind,
+        &about.origin(),
+        &done,
+        found,
+        Timestamp::now(),
+    );
+}
+
+pub(super) fn told(entry: &Entry) -> ChangeEntry {
+    ChangeEntry {
+        object: entry.owned.id.to_string(),
+        action: entry.action.to_string(),
+    }
+}
+
+fn deletion(id: &ObjectId) -> ChangeEntry {
+    ChangeEntry {
+        object: id.to_string(),
+        action: "deleted".to_owned(),
+    }
+}
+
+fn owner(about: &About<'_>) -> Owner {
+    let (namespace, name) = super::name(about.object);
+    Owner { namespace, name }
+}

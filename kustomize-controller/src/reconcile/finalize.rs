@@ -1,0 +1,277 @@
+//! Deletion: what the Kustomization applied goes with it, if that is wanted; then the finalizer goes.
+//!
+//! What was deleted is written to the status before the finalizer is removed, because afterwards there is no status.
+
+use super::run::Terminating;
+use super::{Kustomizer, Report, STATUS_MANAGER, name, timeout};
+use crate::apply::ChangeSet;
+use crate::changes::{self, Origin};
+use crate::cluster::Cluster;
+use crate::inventory::{self, Owned};
+use crate::prune::{self, Owner};
+use crate::stages;
+use api::kustomize::{ChangeKind, DeletionPolicy, Kustomization};
+use api::meta::condition::READY;
+use api::meta::reason;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use runtime::conditions::Verdict;
+use runtime::controller::Next;
+use runtime::events::Severity;
+use runtime::finalizer;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// How often objects that are on their way out are looked at when no watch tells.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What is to become of the objects of a Kustomization that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Leave,
+    Delete,
+    DeleteAndWait,
+}
+
+impl Fate {
+    fn of(object: &Kustomization) -> Self {
+        if object.spec.suspend {
+            return Fate::Leave;
+        }
+        match object.spec.deletion_policy.unwrap_or(DeletionPolicy::MirrorPrune) {
+            DeletionPolicy::MirrorPrune if object.spec.prune => Fate::Delete,
+            DeletionPolicy::MirrorPrune | DeletionPolicy::Orphan => Fate::Leave,
+            DeletionPolicy::Delete => Fate::Delete,
+            DeletionPolicy::WaitForTermination => Fate::DeleteAndWait,
+        }
+    }
+}
+
+impl Kustomizer {
+    pub(super) async fn finalize(&self, object: &Kustomization) -> Next {
+        if !finalizer::present(object) {
+            return Next::Event;
+        }
+        let uid = object.uid().unwrap_or_default();
+        runtime::lock(&self.runs).remove(&uid);
+        let mut report = self.ledger.begin(object);
+        let next = match self.delete_objects(object, &mut report, &uid).await {
+            Some(next) => next,
+            None => self.release(object).await,
+        };
+        if let Err(error) = report.write().await {
+            tracing::info!(%error, "cannot write the status");
+        }
+        next
+    }
+
+    /// Deletes what is to be deleted. Says when to look again as long as there is something to do.
+    async fn delete_objects(&self, object: &Kustomization, report: &mut Report, uid: &str) -> Option<Next> {
+        let owned = inventory::from_status(report.status().inventory.as_ref());
+        let fate = Fate::of(object);
+        if fate == Fate::Leave || owned.is_empty() {
+            return None;
+        }
+        let waiting = runtime::lock(&self.terminating).remove(uid);
+        if let Some(terminating) = waiting {
+            let cluster = self.cluster(object).ok()?;
+            return self.await_termination(object, report, &cluster, terminating).await;
+        }
+        let account = self.service_account(object);
+        match self
+            .context
+            .clusters
+            .own()
+            .can_impersonate(&object.namespace().unwrap_or_default(), account)
+            .await
+        {
+            Ok(true) => {}
+            Ok(false) => {
+                let list: Vec<_> = owned.iter().map(|owned| owned.id.to_string()).collect();
+                self.tell_deletion(
+                    object,
+                    report,
+                    Severity::Error,
+                    &format!("unable to prune objects: \n{}", list.join("\n")),
+                );
+                return None;
+            }
+            Err(error) => {
+                tracing::info!(%error, "cannot tell whether the service account exists, will try again");
+                return Some(Next::Backoff);
+            }
+        }
+        let cluster = match self.cluster(object) {
+            Ok(cluster) => cluster,
+            Err(failure) => {
+                tracing::error!(error = %failure, "cannot delete the objects, will try again");
+                return Some(Next::Backoff);
+            }
+        };
+        self.delete_owned(object, report, &cluster, &owned, fate).await
+    }
+
+    async fn delete_owned(
+        &self,
+        object: &Kustomization,
+        report: &mut Report,
+        cluster: &Cluster,
+        owned: &[Owned],
+        fate: Fate,
+    ) -> Option<Next> {
+        let (namespace, own_name) = name(object);
+        let owner = Owner {
+            namespace,
+            name: own_name,
+        };
+        let pruned = prune::delete(
+            cluster,
+            owned,
+            &owner,
+            &stages::rank,
+            self.context.policy.concurrent_ssa,
+        )
+        .await;
+        if let Some(error) = pruned.error() {
+            self.tell_deletion(object, report, Severity::Error, "pruning for deleted resource failed");
+            report.set(READY, Verdict::False, reason::PRUNE_FAILED, &error);
+            let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
+            // Deleting again what is on its way out is harmless, and what is to be waited for must not be forgotten.
+            let doomed = pruned
+                .doomed
+                .iter()
+                .filter(|_| fate == Fate::DeleteAndWait)
+                .map(|doomed| doomed.owned.clone());
+            report.status_mut().inventory = Some(inventory::to_status(&survivors.chain(doomed).collect::<Vec<_>>()));
+            record(report, &pruned.changes);
+            return Some(Next::Backoff);
+        }
+        if !pruned.changes.entries.is_empty() {
+            self.tell_deletion(object, report, Severity::Info, &pruned.changes.lines());
+        }
+        record(report, &pruned.changes);
+        if fate != Fate::DeleteAndWait {
+            // Whoever comes back here has nothing to delete any more.
+            report.status_mut().inventory = None;
+        }
+        if let Err(error) = report.write().await {
+            tracing::info!(%error, "cannot write the status, will try again");
+            return Some(Next::Backoff);
+        }
+        if fate != Fate::DeleteAndWait || pruned.doomed.is_empty() {
+            return None;
+        }
+        let kinds: HashSet<_> = pruned
+            .doomed
+            .iter()
+            .map(|doomed| (&doomed.owned.id.group, &doomed.owned.id.kind))
+            .collect();
+        let ids = pruned.doomed.iter().map(|doomed| doomed.owned.id.clone());
+        runtime::lock(&self.watched).expect(name(object), ids);
+        let interests = kinds
+            .into_iter()
+            .map(|(group, kind)| self.watches.interest(group, kind))
+            .collect();
+        let terminating = Terminating {
+            doomed: pruned.doomed,
+            since: Instant::now(),
+            interests,
+        };
+        self.await_termination(object, report, cluster, terminating).await
+    }
+
+    /// Waits until the objects are gone, but not longer than the timeout.
+    async fn await_termination(
+        &self,
+        object: &Kustomization,
+        report: &Report,
+        cluster: &Cluster,
+        mut terminating: Terminating,
+    ) -> Option<Next> {
+        terminating.doomed = prune::remaining(cluster, &terminating.doomed).await;
+        if terminating.doomed.is_empty() {
+            return None;
+        }
+        let left = timeout(object).std().saturating_sub(terminating.since.elapsed());
+        if left.is_zero() {
+            self.tell_deletion(
+                object,
+                report,
+                Severity::Error,
+                "failed to wait for resources termination",
+            );
+            return None;
+        }
+        runtime::lock(&self.terminating).insert(object.uid().unwrap_or_default(), terminating);
+        Some(Next::After(POLL.min(left)))
+    }
+
+    async fn release(&self, object: &Kustomization) -> Next {
+        match finalizer::remove(&self.context.process.client, STATUS_MANAGER, object).await {
+            Ok(()) => Next::Event,
+            Err(error) => {
+                tracing::info!(%error, "cannot remove the finalizer, will try again");
+                Next::Backoff
+            }
+        }
+    }
+
+    fn tell_deletion(&self, object: &Kustomization, report: &Report, severity: Severity, message: &str) {
+        self.tell(object, report, severity, message, Some(&last_applied(report)));
+    }
+}
+
+/// What was applied last, which is what is deleted.
+fn last_applied(report: &Report) -> Origin {
+    let status = report.status();
+    Origin {
+        revision: status.last_applied_revision.clone().unwrap_or_default(),
+        origin_revision: status.last_applied_origin_revision.clone(),
+    }
+}
+
+/// Puts what was deleted into the ring of changes, for those who tell people.
+fn record(report: &mut Report, deleted: &ChangeSet) {
+    let entries: Vec<_> = deleted.entries.iter().map(super::apply::told).collect();
+    let (origin, now) = (last_applied(report), Timestamp::now());
+    changes::confirm(
+        &mut report.status_mut().changes,
+        ChangeKind::Delete,
+        &origin,
+        &entries,
+        |_| false,
+        now,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::kustomize::KustomizationSpec;
+
+    #[track_caller]
+    fn check(prune: bool, policy: Option<DeletionPolicy>, suspend: bool, expected: Fate) {
+        let spec = KustomizationSpec {
+            prune,
+            deletion_policy: policy,
+            suspend,
+            ..KustomizationSpec::default()
+        };
+        assert_eq!(Fate::of(&Kustomization::new("app", spec)), expected);
+    }
+
+    #[test]
+    fn the_policy_decides_what_becomes_of_the_objects() {
+        check(true, None, false, Fate::Delete);
+        check(false, None, false, Fate::Leave);
+        check(false, Some(DeletionPolicy::Delete), false, Fate::Delete);
+        check(true, Some(DeletionPolicy::Orphan), false, Fate::Leave);
+        check(
+            false,
+            Some(DeletionPolicy::WaitForTermination),
+            false,
+            Fate::DeleteAndWait,
+        );
+        check(true, Some(DeletionPolicy::Delete), true, Fate::Leave);
+    }
+}
