@@ -1,0 +1,140 @@
+//! The life of an object: asked for, suspended, resumed, changed, deleted; and what observers see of it.
+
+use anyhow::{Context, Result};
+use api::source::GitRepository;
+use serde_json::json;
+use tests::controllers::Controller;
+use tests::git_server::Fault;
+use tests::namespace::condition;
+
+use crate::stage::{artifact, builder, conditions, get, source, stored};
+
+#[tokio::test]
+async fn a_first_artifact_is_told_once_with_revision_and_digest() -> Result<()> {
+    let s = builder("first").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("a subject\n\nand a body", &[("a", "1")])?;
+    let artifact = stored(&s, "app", repo.url(), json!({})).await?;
+    let object: GitRepository = s.namespace.get("app").await?;
+    assert_eq!(
+        object.metadata.finalizers.as_deref(),
+        Some(&["finalizers.fluxcd.io".to_owned()][..])
+    );
+    assert_eq!(
+        object.status.as_ref().and_then(|status| status.observed_generation),
+        Some(1)
+    );
+    let event = s.namespace.wait_event::<GitRepository>("app", "NewArtifact").await?;
+    assert_eq!(event.message.as_deref(), Some("stored artifact for commit 'a subject'"));
+    let annotations = event.metadata.annotations.context("no annotations")?;
+    assert_eq!(annotations["source.toolkit.fluxcd.io/revision"], artifact.revision);
+    assert_eq!(annotations["source.toolkit.fluxcd.io/digest"], artifact.digest);
+    let metrics = s.controllers.metrics(Controller::Source).await?;
+    assert!(
+        metrics.contains("gotk_reconcile_duration_seconds_count{kind=\"GitRepository\",name=\"app\""),
+        "{metrics}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interval_without_news_writes_nothing() -> Result<()> {
+    let s = builder("quiet").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    stored(&s, "app", repo.url(), json!({"interval": "1s"})).await?;
+    let before: GitRepository = s.namespace.get("app").await?;
+    s.namespace
+        .wait_event::<GitRepository>("app", "GitOperationSucceeded")
+        .await?;
+    let after: GitRepository = s.namespace.get("app").await?;
+    assert_eq!(before.metadata.resource_version, after.metadata.resource_version);
+    let commit = repo.commit_files("two", &[("a", "2")])?;
+    let revision = format!("main@sha1:{commit}");
+    s.namespace
+        .wait("app", "find the news by itself", |object| {
+            artifact(object).is_ok_and(|a| a.revision == revision)
+        })
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_suspended_object_rests_and_keeps_its_artifact() -> Result<()> {
+    let s = builder("suspended").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let before = stored(&s, "app", repo.url(), json!({})).await?;
+    s.namespace.suspend::<GitRepository>("app", true).await?;
+    let commit = repo.commit_files("two", &[("a", "2")])?;
+    let token = s.namespace.request_reconcile::<GitRepository>("app").await?;
+    let handled = |object: &GitRepository| {
+        object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.last_handled_reconcile_at.as_ref() == Some(&token))
+    };
+    let object = s.namespace.wait("app", "have seen the request", handled).await?;
+    assert_eq!(artifact(&object)?, before);
+    assert_eq!(get(&before.url).await?.status(), 200);
+    s.namespace.suspend::<GitRepository>("app", false).await?;
+    let revision = format!("main@sha1:{commit}");
+    s.namespace
+        .wait("app", "go on", |object| {
+            artifact(object).is_ok_and(|a| a.revision == revision)
+        })
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn work_in_progress_shows() -> Result<()> {
+    let s = builder("progress").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    s.git.set_fault("app", Fault::Hang);
+    source(&s, "app", repo.url(), json!({})).await?;
+    let object: GitRepository = s
+        .namespace
+        .wait_condition("app", "Reconciling", "True", Some("Progressing"))
+        .await?;
+    assert_eq!(
+        conditions(&object),
+        ["Reconciling=True Progressing", "Ready=Unknown Progressing"]
+    );
+    assert_eq!(
+        condition(&object, "Ready").map(|ready| ready.message).as_deref(),
+        Some("building artifact")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_object_takes_its_files_along() -> Result<()> {
+    let s = builder("deleted").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    for (name, suspended) in [("active", false), ("suspended", true)] {
+        let artifact = stored(&s, name, repo.url(), json!({})).await?;
+        if suspended {
+            s.namespace.suspend::<GitRepository>(name, true).await?;
+        }
+        s.namespace.delete::<GitRepository>(name).await?;
+        s.namespace.wait_gone::<GitRepository>(name).await?;
+        assert_eq!(get(&artifact.url).await?.status(), 404, "{name}");
+        assert!(
+            !s.controllers
+                .storage()
+                .join("gitrepository")
+                .join(s.ns())
+                .join(name)
+                .exists()
+        );
+    }
+    source(&s, "never", &s.git.repository_url("nothing"), json!({})).await?;
+    s.namespace
+        .wait_failed::<GitRepository>("never", "GitOperationFailed")
+        .await?;
+    s.namespace.delete::<GitRepository>("never").await?;
+    s.namespace.wait_gone::<GitRepository>("never").await
+}

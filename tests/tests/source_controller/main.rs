@@ -1,0 +1,8 @@
+//! The source controller against a real API server and real Git servers, good and bad.
+
+mod access;
+mod artifact;
+mod bad_input;
+mod life;
+mod reference;
+mod stage;

@@ -1,0 +1,101 @@
+//! What the tests of the source controller have in common.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, ensure};
+use api::source::{Artifact, GitRepository};
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tests::controllers::Controller;
+use tests::namespace::condition;
+use tests::scenario::{Builder, Scenario};
+
+/// A scenario with the source controller alone.
+pub fn builder(name: &str) -> Builder {
+    Scenario::builder(name).only(&[Controller::Source])
+}
+
+/// Makes a GitRepository of the branch main, with these fields of the spec besides or instead.
+pub async fn source(s: &Scenario, name: &str, url: &str, fields: Value) -> Result<()> {
+    let mut spec = json!({ "url": url, "interval": "10m", "ref": { "branch": "main" } });
+    if let (Value::Object(spec), Value::Object(fields)) = (&mut spec, fields) {
+        spec.extend(fields);
+    }
+    let object = json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": { "name": name },
+        "spec": spec,
+    });
+    s.namespace.apply_yaml(&object.to_string()).await?;
+    Ok(())
+}
+
+/// Makes one and waits for its artifact.
+pub async fn stored(s: &Scenario, name: &str, url: &str, fields: Value) -> Result<Artifact> {
+    source(s, name, url, fields).await?;
+    artifact(&s.namespace.wait_ready(name).await?)
+}
+
+/// Makes one and waits until it is not ready for this reason; the message.
+pub async fn failed(s: &Scenario, name: &str, url: &str, fields: Value, reason: &str) -> Result<String> {
+    source(s, name, url, fields).await?;
+    message(&s.namespace.wait_failed(name, reason).await?)
+}
+
+/// The artifact of an object that has one.
+pub fn artifact(object: &GitRepository) -> Result<Artifact> {
+    let status = object.status.as_ref().context("no status")?;
+    status.artifact.clone().context("no artifact")
+}
+
+/// What Ready says.
+pub fn message(object: &GitRepository) -> Result<String> {
+    Ok(condition(object, "Ready").context("no condition Ready")?.message)
+}
+
+/// The conditions as `Type=Status Reason`, in their order.
+pub fn conditions(object: &GitRepository) -> Vec<String> {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
+        .collect()
+}
+
+/// Asks the artifact server, without decoding anything.
+pub async fn get(url: &str) -> Result<reqwest::Response> {
+    tests::use_ring();
+    Ok(reqwest::Client::builder().no_proxy().build()?.get(url).send().await?)
+}
+
+/// Downloads an artifact, checks digest and size, and lists what it holds as `name content`, directories as `name/`.
+pub async fn content(artifact: &Artifact) -> Result<Vec<String>> {
+    let bytes = get(&artifact.url).await?.error_for_status()?.bytes().await?;
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(
+        artifact.digest == format!("sha256:{digest}"),
+        "the digest is another one: sha256:{digest}"
+    );
+    ensure!(
+        artifact.size == Some(bytes.len().try_into()?),
+        "the size is another one: {}",
+        bytes.len()
+    );
+    let mut members = Vec::new();
+    for member in tar::Archive::new(GzDecoder::new(&bytes[..])).entries()? {
+        let mut member = member?;
+        let name = member.path()?.display().to_string();
+        if member.header().entry_type().is_dir() {
+            members.push(format!("{name}/"));
+        } else {
+            let mut text = String::new();
+            member.read_to_string(&mut text)?;
+            members.push(format!("{name} {}", text.trim_end()));
+        }
+    }
+    Ok(members)
+}
