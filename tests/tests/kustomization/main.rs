@@ -18,3 +18,4 @@ mod undecodable;
 mod unsupported;
 mod wait;
 mod watch;
+mod webhook;
