@@ -2,7 +2,9 @@
 //! kustomize v5.8.1 makes them.
 //!
 //! [`build`] reads through a [`Files`] (a tree in memory or a confined directory), keeps no state between calls and
-//! knows no cluster, network, subprocess or environment. Remote bases, Helm charts and plugins other than the ones
+//! knows no cluster, network, subprocess or environment. It is a function of its arguments and of the answers of the
+//! [`Files`], the only way in which anything here reaches a file; [`Recorded`] keeps these answers as a [`Footprint`], by
+//! which a caller knows that another tree builds to the same. Remote bases, Helm charts and plugins other than the ones
 //! built into kustomize are refused with an error naming the kustomization and the field; nothing is ignored silently.
 //!
 //! ```
@@ -30,7 +32,7 @@ mod transform;
 mod unsupported;
 
 pub use error::Error;
-pub use files::{DirFiles, FileError, FileKind, Files, MemoryFiles, Overlay};
+pub use files::{DirFiles, FileError, FileKind, Files, Footprint, MemoryFiles, Overlay, Recorded};
 pub use options::{Limits, LoadRestriction, Options, Reorder};
 
 use serde_json::Value;

@@ -8,6 +8,7 @@ mod origin;
 mod plugins;
 mod session;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::Within;
@@ -94,11 +95,20 @@ pub(crate) fn build(files: &dyn Files, dir: &str, options: &Options) -> Result<V
 }
 
 /// What a kustomization and those below it have come to.
-#[derive(Default)]
 struct Accumulated {
     resources: Resources,
-    config: Config,
+    config: Cow<'static, Config>,
     vars: BTreeMap<String, Var>,
+}
+
+impl Default for Accumulated {
+    fn default() -> Self {
+        Self {
+            resources: Resources::default(),
+            config: Cow::Owned(Config::default()),
+            vars: BTreeMap::new(),
+        }
+    }
 }
 
 impl Accumulated {
@@ -114,7 +124,7 @@ impl Accumulated {
 
     fn merge(&mut self, other: Accumulated) -> Result<(), Error> {
         self.resources.append_all(other.resources)?;
-        self.config.merge(other.config)?;
+        Config::merge_into(&mut self.config, other.config)?;
         self.add_vars(other.vars.into_values())
     }
 }
@@ -218,13 +228,11 @@ impl<'a> Target<'a> {
         let kustomization = &self.kustomization;
         self.add_resources(built, &kustomization.resources)
             .within(|| "accumulating resources")?;
-        built.config.merge(self.config()?).within(|| "merging config")?;
+        Config::merge_into(&mut built.config, self.config()?).within(|| "merging config")?;
         for path in &kustomization.crds {
             let content = self.loader.load(path)?;
-            built
-                .config
-                .merge(Config::parse_crds(&content).within(|| format!("loading CRDs '{path}'"))?)
-                .within(|| "merging CRDs")?;
+            let crds = Config::parse_crds(&content).within(|| format!("loading CRDs '{path}'"))?;
+            Config::merge_into(&mut built.config, Cow::Owned(crds)).within(|| "merging CRDs")?;
         }
         self.run_generators(built).within(|| self.place())?;
         for path in &kustomization.components {
@@ -241,16 +249,17 @@ impl<'a> Target<'a> {
             .within(|| "merging vars")
     }
 
-    fn config(&self) -> Result<Config, Error> {
-        let mut config = Config::defaults().clone();
-        if !self.kustomization.configurations.is_empty() {
-            let mut own = Config::default();
-            for path in &self.kustomization.configurations {
-                own.merge(Config::parse(&self.loader.load(path)?).within(|| format!("configurations '{path}'"))?)?;
-            }
-            config.merge(own)?;
+    fn config(&self) -> Result<Cow<'static, Config>, Error> {
+        if self.kustomization.configurations.is_empty() {
+            return Ok(Cow::Borrowed(Config::defaults()));
         }
-        Ok(config)
+        let mut own = Config::default();
+        for path in &self.kustomization.configurations {
+            own.merge(Config::parse(&self.loader.load(path)?).within(|| format!("configurations '{path}'"))?)?;
+        }
+        let mut config = Config::defaults().clone();
+        config.merge(own)?;
+        Ok(Cow::Owned(config))
     }
 
     /// Adds resources: each path is a file or the directory of another kustomization.

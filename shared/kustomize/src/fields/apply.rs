@@ -1,5 +1,7 @@
 //! Finding the fields of a [`FieldSpec`] in an object and changing them.
 
+use std::borrow::Cow;
+
 use super::FieldSpec;
 use crate::Error;
 use crate::error::Within;
@@ -27,18 +29,35 @@ pub(crate) fn apply(
     target: Target,
     set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let part = |name: &str| node.get(name).map_or(String::new(), |value| value.text().into_owned());
-    let gvk = Gvk::of(&part("apiVersion"), &part("kind"));
-    if !gvk.is_selected_by(&spec.gvk) {
+    let part = |name: &str| node.get(name).map_or(Cow::Borrowed(""), Node::text);
+    // Most fields are of other types; nothing is copied to see that.
+    if !spec.gvk.selects(&part("apiVersion"), &part("kind")) {
         return Ok(());
     }
     let path = split(&spec.path, '/');
-    check_length(&path)?;
+    apply_path(node, spec, &path, target, set)
+}
+
+/// As [`apply`], for an object that is known to be of the type and with the path split already: for fields that many
+/// objects are asked for.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_path(
+    node: &mut Node,
+    spec: &FieldSpec,
+    path: &[String],
+    target: Target,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+) -> Result<(), Error> {
+    check_length(path)?;
     let walk = Walk {
         create: spec.create,
         target,
     };
-    walk.step(node, &path, set).within(|| {
+    walk.step(node, path, set).within(|| {
+        let part = |name: &str| node.get(name).map_or(String::new(), |value| value.text().into_owned());
+        let gvk = Gvk::of(&part("apiVersion"), &part("kind"));
         let meta = |name: &str| {
             node.get("metadata")
                 .and_then(|meta| meta.get(name))

@@ -1,5 +1,6 @@
 //! The fields of all transformers together: the defaults, merged with those of `configurations` and `crds`.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::{FieldSpec, defaults, merge_all};
@@ -113,6 +114,28 @@ impl Config {
         Ok(())
     }
 
+    /// Merges into what may still be kustomize's own fields, as [`Config::merge`] does. Most kustomizations add nothing to
+    /// these, so they are shared rather than copied.
+    ///
+    /// # Errors
+    /// As [`Config::merge`].
+    pub fn merge_into(config: &mut Cow<'static, Config>, other: Cow<'static, Config>) -> Result<(), Error> {
+        if let (Cow::Borrowed(shared), Cow::Borrowed(other)) = (&*config, &other)
+            && std::ptr::eq(*shared, *other)
+        {
+            return Ok(());
+        }
+        // The defaults hold no field twice and are sorted: merged into nothing, they are what they were.
+        if matches!(other, Cow::Borrowed(_)) && **config == Config::default() {
+            *config = other;
+            return Ok(());
+        }
+        if *other == Config::default() {
+            return Ok(());
+        }
+        config.to_mut().merge(other.into_owned())
+    }
+
     /// Adds fields that refer to a type.
     ///
     /// # Errors
@@ -179,4 +202,33 @@ pub(crate) fn field_spec(fields: &mut Fields<'_>) -> Result<FieldSpec, Error> {
         path: fields.text("path")?,
         create: fields.flag("create")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: &[Cow<'static, Config>]) {
+        let mut copied = Config::default();
+        let mut shared = Cow::Owned(Config::default());
+        for config in config {
+            copied.merge(config.clone().into_owned()).unwrap();
+            Config::merge_into(&mut shared, config.clone()).unwrap();
+        }
+        assert_eq!(copied, *shared);
+    }
+
+    #[test]
+    fn sharing_the_defaults_makes_no_difference() {
+        let defaults = || Cow::Borrowed(Config::defaults());
+        let own = || Cow::Owned(Config::parse(b"images: [{path: spec/image, kind: Foo}]").unwrap());
+        let nothing = || Cow::Owned(Config::default());
+        check(&[defaults()]);
+        check(&[defaults(), defaults()]);
+        check(&[own(), defaults()]);
+        check(&[nothing(), defaults(), own(), defaults(), nothing()]);
+        let mut shared = nothing();
+        Config::merge_into(&mut shared, defaults()).unwrap();
+        assert!(matches!(shared, Cow::Borrowed(_)));
+    }
 }

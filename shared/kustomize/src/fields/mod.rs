@@ -8,7 +8,7 @@ mod defaults;
 use crate::Error;
 use crate::resource::Gvk;
 
-pub(crate) use apply::{Target, apply, apply_all};
+pub(crate) use apply::{Target, apply, apply_all, apply_path};
 pub(crate) use config::{Config, References, field_spec};
 
 /// A field of a kind.

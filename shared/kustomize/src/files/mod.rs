@@ -5,11 +5,13 @@ mod directory;
 mod memory;
 mod overlay;
 mod path;
+mod recorded;
 
 pub use directory::DirFiles;
 pub use memory::MemoryFiles;
 pub use overlay::Overlay;
 pub(crate) use path::{clean, file_name, join, within};
+pub use recorded::{Footprint, Recorded};
 
 /// A readable tree of files.
 ///

@@ -1,5 +1,7 @@
 //! From text to tree.
 
+use std::borrow::Cow;
+
 use yaml::{Dialect, Value};
 
 use super::{Node, Style, Text};
@@ -17,9 +19,9 @@ pub(crate) fn documents(content: &[u8]) -> Result<Vec<(usize, Node)>, Error> {
         ))
     })?;
     let unified = if text.contains("\r\n") {
-        text.replace("\r\n", "\n")
+        Cow::Owned(text.replace("\r\n", "\n"))
     } else {
-        text.to_owned()
+        Cow::Borrowed(text)
     };
     let nodes = yaml::parse(&unified, Dialect::V3)
         .map_err(|error| Error::malformed(format!("MalformedYAMLError: {error} (at {})", error.position())))?;
@@ -65,14 +67,20 @@ pub(super) fn must_quote(text: &str) -> bool {
     text.is_empty() || resolve(text).is_some()
 }
 
+/// The words that are no strings.
+const WORDS: [&str; 9] = [
+    "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE",
+];
+
 /// What a bare text is when it is not a string.
 fn resolve(text: &str) -> Option<Node> {
     let first = *text.as_bytes().first()?;
-    // What can only be a string needs no parser; `.`, signs, digits, `~` and the first letters of null, true and false may be more.
-    let telling = matches!(
-        first,
-        b'0'..=b'9' | b'+' | b'-' | b'.' | b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F'
-    );
+    // What can only be a string needs no parser; what begins with `.`, a sign, a digit, `~`, null, true or false may be more.
+    let telling = match first {
+        b'0'..=b'9' | b'+' | b'-' | b'.' | b'~' => true,
+        b'n' | b'N' | b't' | b'T' | b'f' | b'F' => WORDS.iter().any(|word| text.starts_with(word)),
+        _ => false,
+    };
     if !telling || text.len() > 64 || text.contains(['\n', ':', '#', ' ']) {
         return None;
     }

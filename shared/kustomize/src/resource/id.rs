@@ -4,6 +4,10 @@ use std::fmt;
 
 use super::scope;
 
+fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
 /// Group, version and kind; empty parts stand for "any" in selectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Gvk {
@@ -18,12 +22,19 @@ pub(crate) struct Gvk {
 impl Gvk {
     /// The parts of an `apiVersion` with a kind.
     pub fn of(api_version: &str, kind: &str) -> Self {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = group_version(api_version);
         Self {
             group: group.to_owned(),
             version: version.to_owned(),
             kind: kind.to_owned(),
         }
+    }
+
+    /// Whether this, as a selector, selects the type with this `apiVersion` and kind.
+    pub fn selects(&self, api_version: &str, kind: &str) -> bool {
+        let (group, version) = group_version(api_version);
+        let fits = |wanted: &str, part: &str| wanted.is_empty() || wanted == part;
+        fits(&self.group, group) && fits(&self.version, version) && fits(&self.kind, kind)
     }
 
     /// Whether objects of this type are known to have no namespace.
@@ -33,9 +44,8 @@ impl Gvk {
 
     /// Whether every part that the selector names equals this one's.
     pub fn is_selected_by(&self, selector: &Gvk) -> bool {
-        (selector.group.is_empty() || selector.group == self.group)
-            && (selector.version.is_empty() || selector.version == self.version)
-            && (selector.kind.is_empty() || selector.kind == self.kind)
+        let fits = |wanted: &str, part: &str| wanted.is_empty() || wanted == part;
+        fits(&selector.group, &self.group) && fits(&selector.version, &self.version) && fits(&selector.kind, &self.kind)
     }
 }
 
@@ -136,6 +146,26 @@ mod tests {
         check("apps/v1", "Deployment", "web", "web");
         check("v1", "Namespace", "web", NO_NAMESPACE);
         check("example.com/v1", "Thing", "", "default");
+    }
+
+    #[test]
+    fn a_selector_selects_a_type_in_parts_or_as_one() {
+        let check = |selector: (&str, &str), api_version: &str, kind: &str, expected: bool| {
+            let selector = Gvk::of(selector.0, selector.1);
+            assert_eq!(selector.selects(api_version, kind), expected, "{selector}");
+            assert_eq!(
+                Gvk::of(api_version, kind).is_selected_by(&selector),
+                expected,
+                "{selector}"
+            );
+        };
+        check(("", ""), "apps/v1", "Deployment", true);
+        check(("apps/", "Deployment"), "apps/v1", "Deployment", true);
+        check(("v1", ""), "apps/v1", "Deployment", true);
+        check(("v1", "Pod"), "v1", "Pod", true);
+        check(("apps/v1", "Pod"), "v1", "Pod", false);
+        check(("v2", ""), "v1", "Pod", false);
+        check(("", "Node"), "v1", "Pod", false);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::Transformer;
 use crate::Error;
 use crate::error::Within;
-use crate::fields::{FieldSpec, References, Target, apply};
-use crate::node::{Node, lookup, wrong_kind};
+use crate::fields::{FieldSpec, References, Target, apply_path};
+use crate::node::{Node, lookup, split, wrong_kind};
 use crate::resource::{Gvk, Id, Memory, Resource, Resources};
 use crate::schema::Schema;
 
@@ -51,11 +51,14 @@ impl Candidates {
     }
 }
 
+/// The type that a field refers to, the field, and its path in parts.
+type Field<'a> = (&'a Gvk, &'a FieldSpec, Vec<String>);
+
 impl Transformer for NameReferences<'_> {
     fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
         let candidates = Candidates::of(resources);
         // The fields that matter, by the type of the object that has them.
-        let mut by_type: BTreeMap<Gvk, Vec<(&Gvk, &FieldSpec)>> = BTreeMap::new();
+        let mut by_type: BTreeMap<Gvk, Vec<Field<'_>>> = BTreeMap::new();
         for resource in resources.iter_mut() {
             let original = resource.original_id();
             let fields = by_type.entry(original.gvk.clone()).or_insert_with(|| {
@@ -63,24 +66,23 @@ impl Transformer for NameReferences<'_> {
                     .references
                     .iter()
                     .flat_map(|references| references.referrers.iter().map(|spec| (&references.gvk, spec)));
-                all.filter(|(_, spec)| original.gvk.is_selected_by(&spec.gvk)).collect()
+                all.filter(|(_, spec)| original.gvk.is_selected_by(&spec.gvk))
+                    .map(|(target, spec)| (target, spec, split(&spec.path, '/')))
+                    .collect()
             });
             if fields.is_empty() {
                 continue;
             }
             let referrer = Referrer::of(resource)?;
-            for (target, spec) in fields.iter() {
-                let spec = FieldSpec {
-                    gvk: resource.gvk(),
-                    ..(*spec).clone()
-                };
+            for (target, spec, path) in fields.iter() {
                 let update = Update {
                     referrer: &referrer,
                     target,
                     path: &spec.path,
                     candidates: &candidates,
                 };
-                apply(&mut resource.node, &spec, Target::Existing, &mut |node| {
+                // The fields are those of the type that the object had at first, whatever its type is now.
+                apply_path(&mut resource.node, spec, path, Target::Existing, &mut |node| {
                     update.set(node)
                 })
                 .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.id))?;
