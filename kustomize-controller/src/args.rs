@@ -17,12 +17,17 @@ pub struct Args {
     /// Address of the event endpoint (no effect: notifications are derived from status, nothing is posted)
     #[arg(long, env = "EVENTS_ADDR", default_value = "")]
     pub events_addr: String,
-    /// How many Kustomizations are worked on at a time; those that wait do not count
+    /// How many Kustomizations are worked on at a time; those that wait do not count, and as many again that take longer
+    /// than a second do not either
     #[arg(long, default_value_t = 4)]
     pub concurrent: u16,
     /// How many objects of a Kustomization are applied at a time
     #[arg(long, default_value_t = 4)]
     pub concurrent_ssa: usize,
+    /// At every how many intervals all objects are verified by a dry run, although no watch has seen a change; 1 is every
+    /// interval, as in Flux
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub verify_every: u32,
     /// Refuse remote bases in kustomizations (no effect: they are always refused for now)
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub no_remote_bases: Flag,
@@ -90,6 +95,8 @@ pub struct Policy {
     pub interval: IntervalArgs,
     /// Objects applied at a time.
     pub concurrent_ssa: usize,
+    /// Intervals from one verification of all objects to the next; at least one.
+    pub verify_every: u32,
     /// Sources in other namespaces are refused.
     pub no_cross_namespace_refs: bool,
     /// Downloads tried again.
@@ -135,6 +142,7 @@ impl Args {
         Ok(Policy {
             interval: self.interval.clone(),
             concurrent_ssa: self.concurrent_ssa.max(1),
+            verify_every: self.verify_every.max(1),
             no_cross_namespace_refs: self.no_cross_namespace_refs.0,
             http_retry: self.http_retry,
             default_service_account: self.default_service_account.clone(),

@@ -9,7 +9,7 @@ use crate::inventory::ObjectId;
 use crate::{generate, health, normalize, stages, substitute};
 use api::kustomize::{KustomizationSpec, SubstituteStrategy};
 use api::meta::key;
-use kustomize::{DirFiles, FileKind, Files, LoadRestriction, Options, Overlay, Reorder};
+use kustomize::{DirFiles, FileKind, Files, Footprint, LoadRestriction, Options, Overlay, Recorded, Reorder};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -42,6 +42,8 @@ pub struct Built {
     pub vanishing: HashSet<ObjectId>,
     /// An object that must not be applied because it is still encrypted.
     pub encrypted: Option<ObjectId>,
+    /// What the build asked of the tree: another tree that answers the same builds the same.
+    pub footprint: Footprint,
 }
 
 /// The directory that `spec.path` names, relative to the root of the artifact; `..` stops at the root.
@@ -67,6 +69,11 @@ pub fn path(tree: &Tree, path: &str) -> Result<String, Failure> {
     }
 }
 
+/// Whether a tree would be built to the same objects as the one that left the footprint, all else being equal.
+pub fn is_same(tree: &Tree, footprint: &Footprint) -> bool {
+    tree.open().is_ok_and(|dir| footprint.is_of(&DirFiles::new(dir)))
+}
+
 /// Builds the objects.
 ///
 /// # Errors
@@ -74,7 +81,9 @@ pub fn path(tree: &Tree, path: &str) -> Result<String, Failure> {
 pub fn manifests(tree: &Tree, request: &Request) -> Result<Built, Failure> {
     let dir = tree.open().map_err(|error| Failure::Workspace(error.to_string()))?;
     let files = DirFiles::new(dir);
-    let built = built(&files, request).map_err(Failure::Build)?;
+    let recorded = Recorded::new(&files);
+    let built = built(&recorded, request).map_err(Failure::Build)?;
+    let footprint = recorded.footprint();
     let digest = format!("sha256:{:x}", Sha256::digest(yaml::to_string_all(&built).as_bytes()));
     let mut objects = flat(built);
     // Before the normal form, which drops the field that tells.
@@ -90,6 +99,7 @@ pub fn manifests(tree: &Tree, request: &Request) -> Result<Built, Failure> {
         digest,
         vanishing,
         encrypted,
+        footprint,
     })
 }
 

@@ -47,7 +47,7 @@ pub fn plan(ring: &mut Vec<Change>, kind: ChangeKind, origin: &Origin, entries: 
         last.origin_revision.clone_from(&origin.origin_revision);
         for entry in entries {
             match last.entries.iter_mut().find(|known| known.object == entry.object) {
-                Some(known) => known.action.clone_from(&entry.action),
+                Some(known) => known.clone_from(entry),
                 None => last.entries.push(entry.clone()),
             }
         }
@@ -117,7 +117,7 @@ fn push(ring: &mut Vec<Change>, mut change: Change) {
 fn bound(change: &mut Change) {
     let mut bytes = 0;
     let kept = change.entries.iter().take_while(|entry| {
-        bytes += entry.object.len() + entry.action.len() + 24;
+        bytes += size(entry);
         bytes <= MAX_CHANGE_BYTES
     });
     let kept = kept.count();
@@ -126,6 +126,16 @@ fn bound(change: &mut Change) {
         change.entries.truncate(kept);
         change.truncated = Some(change.truncated.unwrap_or(0) + i64::try_from(cut).unwrap_or(i64::MAX));
     }
+}
+
+/// What an entry takes in the status, near enough.
+fn size(entry: &ChangeEntry) -> usize {
+    let fields: usize = entry.fields.iter().map(|field| field.len() + 3).sum();
+    let corrected = match entry.fields.is_empty() && entry.manager.is_none() {
+        true => 0,
+        false => fields + entry.manager.as_deref().map_or(0, str::len) + 26,
+    };
+    entry.object.len() + entry.action.len() + 24 + corrected
 }
 
 #[cfg(test)]
@@ -137,6 +147,7 @@ mod tests {
             .map(|(object, action)| ChangeEntry {
                 object: (*object).into(),
                 action: (*action).into(),
+                ..ChangeEntry::default()
             })
             .collect()
     }
@@ -272,5 +283,19 @@ mod tests {
         let kept = ring[0].entries.len();
         assert_eq!(ring[0].truncated, Some(1000 - kept as i64));
         assert!(kept > 200 && kept < 300, "{kept}");
+    }
+
+    #[test]
+    fn what_was_corrected_counts_as_well() {
+        let mut ring = Vec::new();
+        let corrected = ChangeEntry {
+            fields: vec!["x".repeat(100); 10],
+            manager: Some("x".repeat(100)),
+            ..entries(&[("a", "configured")]).remove(0)
+        };
+        let done = vec![corrected; 100];
+        confirm(&mut ring, ChangeKind::Apply, &origin("r"), &done, |_| false, NOW);
+        let written = serde_json::to_string(&ring[0].entries).unwrap().len();
+        assert!(ring[0].entries.len() > 20 && written <= MAX_CHANGE_BYTES, "{written}");
     }
 }

@@ -1,10 +1,11 @@
 //! The kustomize controller: an artifact becomes applied objects, stale objects are pruned, health is known.
 //!
 //! [`reconcile`] is the pipeline and the only place that knows its order. Modules named for a decision are pure
-//! ([`inventory`], [`stages`], [`substitute`], [`generate`], [`normalize`], [`build`], [`drift`], [`health`], [`wait`],
-//! [`dependency`], [`changes`], [`history`]); those named for a place or an act are edges ([`cluster`], [`apply`],
-//! [`prune`], [`watch`], [`source`], [`artifacts`], [`variables`], [`wake`]). [`failure`] says what follows from what
-//! goes wrong, [`unsupported`] what is not there yet.
+//! ([`inventory`], [`stages`], [`substitute`], [`generate`], [`normalize`], [`build`], [`drift`], [`fingerprint`],
+//! [`contest`], [`health`], [`wait`], [`dependency`], [`changes`], [`history`]); those named for a place or an act are
+//! edges ([`cluster`], [`apply`], [`prune`], [`watch`], [`source`], [`artifacts`], [`variables`], [`wake`]).
+//! [`holdings`] remembers what was applied, [`failure`] says what follows from what goes wrong, [`unsupported`] what is
+//! not there yet.
 
 pub mod apply;
 pub mod args;
@@ -12,12 +13,15 @@ pub mod artifacts;
 pub mod build;
 pub mod changes;
 pub mod cluster;
+pub mod contest;
 pub mod dependency;
 pub mod drift;
 pub mod failure;
+pub mod fingerprint;
 pub mod generate;
 pub mod health;
 pub mod history;
+pub mod holdings;
 pub mod inventory;
 pub mod normalize;
 pub mod prune;
@@ -77,9 +81,9 @@ async fn work(args: Args, policy: args::Policy, process: Process) -> anyhow::Res
     if !policy.no_config_watchers {
         wake.follow_variables(&process, only.as_deref(), &args.process.watch_configs_label_selector);
     }
-    let clusters = Clusters::new(process.config.clone(), &process.metrics, Limits::default())?;
-    let (lacking, wakes) = (Arc::clone(&asked), trigger.clone());
-    clusters.follow_definitions(process.shutdown.clone(), move |group| lacking.defined(&wakes, group));
+    let (config, limits) = (process.config.clone(), Limits::default());
+    let clusters = Clusters::fenced(config, &process.metrics, limits, &process.fence)?;
+    let (lacking, wakes, following) = (Arc::clone(&asked), trigger.clone(), clusters.clone());
     let artifacts = Artifacts::new(
         args.max_artifact_size,
         args.max_artifact_unpacked_size,
@@ -100,6 +104,11 @@ async fn work(args: Args, policy: args::Policy, process: Process) -> anyhow::Res
         sees_all,
     };
     let kustomizer = Kustomizer::new(shared);
+    let defining = Arc::clone(&kustomizer);
+    following.follow_definitions(process.shutdown.clone(), move |group| {
+        defining.defined(group);
+        lacking.defined(&wakes, group);
+    });
     let health = process.health.clone();
     tokio::spawn(async move {
         repositories.ready().await;

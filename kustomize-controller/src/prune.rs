@@ -9,7 +9,7 @@
 use crate::apply::mark::is_kept;
 use crate::apply::{Action, ChangeSet, Entry};
 use crate::cluster::Cluster;
-use crate::inventory::Owned;
+use crate::inventory::{ObjectId, Owned};
 use api::meta::key;
 use futures::stream;
 use futures::{FutureExt, StreamExt};
@@ -17,8 +17,8 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::time::Instant;
 
-/// How often an object is looked at anew when another one took its place meanwhile.
-const LOOKS: u32 = 3;
+/// How often an object is looked at anew when it changed meanwhile, or another one took its place.
+const LOOKS: u32 = 10;
 /// Objects looked at at a time while their end is awaited.
 const REMAINING_CONCURRENCY: usize = 8;
 
@@ -81,10 +81,14 @@ impl Pruned {
 }
 
 /// Deletes stale objects of an owner in reverse order: ranks one after the other, in a rank several at a time.
+///
+/// `known` tells the newest resource version of an object whose labels and marks are known to be as they must be: it is
+/// deleted in that version, without a look at it.
 pub async fn delete(
     cluster: &Cluster,
     stale: &[Owned],
     owner: &Owner,
+    known: &(dyn Fn(&ObjectId) -> Option<u64> + Sync),
     rank: &(dyn Fn(&str) -> i32 + Sync),
     concurrency: usize,
 ) -> Pruned {
@@ -99,7 +103,9 @@ pub async fn delete(
         // Boxed one by one: a closure that lives across an await would keep callers from being spawned.
         let deletions: Vec<_> = same_rank
             .iter()
-            .map(|owned| async move { (*owned, delete_one(cluster, owned, owner, since).await) }.boxed())
+            .map(|owned| {
+                async move { (*owned, delete_one(cluster, owned, owner, known(&owned.id), since).await) }.boxed()
+            })
             .collect();
         let mut results = stream::iter(deletions).buffered(concurrency.max(1));
         while let Some((owned, result)) = results.next().await {
@@ -121,10 +127,7 @@ pub async fn delete(
                     continue;
                 }
             };
-            pruned.changes.entries.push(Entry {
-                owned: owned.clone(),
-                action,
-            });
+            pruned.changes.entries.push(Entry::new(owned.clone(), action));
         }
     }
     pruned
@@ -137,8 +140,23 @@ enum Fate {
     Doomed(String),
 }
 
-async fn delete_one(cluster: &Cluster, owned: &Owned, owner: &Owner, since: Instant) -> Result<Fate, String> {
+async fn delete_one(
+    cluster: &Cluster,
+    owned: &Owned,
+    owner: &Owner,
+    known: Option<u64>,
+    since: Instant,
+) -> Result<Fate, String> {
     let id = &owned.id;
+    if let Some(version) = known
+        && let Ok(resource) = cluster.resolve(&owned.api_version(), &id.kind).await
+        && let version = version.to_string()
+        && let Ok(deleted) = cluster
+            .delete(&resource, &id.namespace, &id.name, None, Some(&version))
+            .await
+    {
+        return Ok(deleted.map_or(Fate::Gone, Fate::Doomed));
+    }
     let mut looks = 1;
     loop {
         let (resource, live) = match cluster.find_owned(owned, since).await {
@@ -151,8 +169,13 @@ async fn delete_one(cluster: &Cluster, owned: &Owned, owner: &Owner, since: Inst
             return Ok(Fate::Kept);
         }
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-        match cluster.delete(&resource, &id.namespace, &id.name, uid).await {
-            Ok(()) => return Ok(Fate::Doomed(uid.to_owned())),
+        // Another Kustomization may take it over at this very moment.
+        let version = live["metadata"]["resourceVersion"].as_str();
+        let deleted = cluster
+            .delete(&resource, &id.namespace, &id.name, Some(uid), version)
+            .await;
+        match deleted {
+            Ok(_) => return Ok(Fate::Doomed(uid.to_owned())),
             Err(error) if error.is_conflict() && looks < LOOKS => looks += 1,
             Err(error) => return Err(format!("{id} delete failed: {error}")),
         }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::ResourceExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Loads the variables of a Kustomization; none without `spec.postBuild`.
 ///
@@ -33,6 +34,13 @@ pub async fn load(own: &Cluster, object: &Kustomization) -> Result<BTreeMap<Stri
         *value = substitute::variable(value);
     }
     Ok(variables)
+}
+
+/// A digest of variables, or of why there are none; equal ones have equal ones within a process.
+pub fn digest(variables: &Result<BTreeMap<String, String>, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    variables.hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn read(

@@ -14,37 +14,61 @@ pub enum Judgement {
     Failed(String),
 }
 
+/// An object that is waited for, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Which one.
+    pub owned: Owned,
+    /// How it did when it was looked at; nothing before, or when that cannot be determined.
+    pub status: Option<Status>,
+    /// The resource version that was looked at, as a number; 0 before.
+    pub version: u64,
+}
+
+impl Look {
+    /// An object that nothing is known of yet.
+    pub fn new(owned: Owned) -> Self {
+        Look {
+            owned,
+            status: None,
+            version: 0,
+        }
+    }
+
+    /// Whether it is of that kind.
+    pub fn is(&self, kind: Kind) -> bool {
+        self.status.as_ref().is_some_and(|status| status.kind == kind)
+    }
+}
+
 /// Judges objects by what is known of them.
 ///
 /// With `fail_fast` one failed object ends the wait for the others; without it the wait goes on until none can change
 /// any more. `expired` says that time is up.
-pub fn judge(known: &[(Owned, Option<Status>)], fail_fast: bool, expired: bool) -> Judgement {
-    let is = |status: &Option<Status>, kind: Kind| status.as_ref().is_some_and(|status| status.kind == kind);
-    if known.iter().all(|(_, status)| is(status, Kind::Current)) {
+pub fn judge(known: &[Look], fail_fast: bool, expired: bool) -> Judgement {
+    if known.iter().all(|look| look.is(Kind::Current)) {
         return Judgement::Ready;
     }
-    let failed = known.iter().any(|(_, status)| is(status, Kind::Failed));
-    let settled = known
-        .iter()
-        .all(|(_, status)| is(status, Kind::Failed) || is(status, Kind::Current));
+    let failed = known.iter().any(|look| look.is(Kind::Failed));
+    let settled = known.iter().all(|look| look.is(Kind::Failed) || look.is(Kind::Current));
     if failed && (fail_fast || settled) {
-        let stalled = known.iter().filter(|(_, status)| is(status, Kind::Failed));
+        let stalled = known.iter().filter(|look| look.is(Kind::Failed));
         return Judgement::Failed(format!("failed early due to stalled resources: [{}]", list(stalled)));
     }
     if expired {
-        let others = known.iter().filter(|(_, status)| !is(status, Kind::Current));
+        let others = known.iter().filter(|look| !look.is(Kind::Current));
         return Judgement::Failed(format!("timeout waiting for: [{}]", list(others)));
     }
     Judgement::Waiting
 }
 
-fn list<'a>(known: impl Iterator<Item = &'a (Owned, Option<Status>)>) -> String {
-    let texts = known.map(|(owned, status)| match status {
-        None => format!("can't determine status for {}", owned.id),
+fn list<'a>(looks: impl Iterator<Item = &'a Look>) -> String {
+    let texts = looks.map(|look| match &look.status {
+        None => format!("can't determine status for {}", look.owned.id),
         Some(status) if status.kind == Kind::Unknown && !status.message.is_empty() => {
-            format!("{} status: '{}': {}", owned.id, status.kind, status.message)
+            format!("{} status: '{}': {}", look.owned.id, status.kind, status.message)
         }
-        Some(status) => format!("{} status: '{}'", owned.id, status.kind),
+        Some(status) => format!("{} status: '{}'", look.owned.id, status.kind),
     });
     texts.collect::<Vec<_>>().join(", ")
 }
@@ -70,13 +94,11 @@ mod tests {
                     kind,
                     message: String::new(),
                 });
-                (
-                    Owned {
-                        id,
-                        version: "v1".into(),
-                    },
+                let version = "v1".into();
+                Look {
                     status,
-                )
+                    ..Look::new(Owned { id, version })
+                }
             })
             .collect();
         assert_eq!(judge(&known, fail_fast, expired), expected);

@@ -5,9 +5,12 @@
 //! API server and expired resource versions: what changed meanwhile is told when it is back. Where a kind cannot be
 //! watched (no right, not served, nobody there) its [`State`] says so, and whoever waits must look by himself.
 //!
-//! Always as the controller itself: a tenant's rights decide what is applied, not what is noticed.
+//! Always as the controller itself: a tenant's rights decide what is applied, not what is noticed. Of an object only
+//! its resource version and its [`Fingerprint`] are kept.
 
 use crate::cluster::{ApiError, Cluster};
+use crate::fingerprint::Fingerprint;
+use crate::holdings::Sight;
 use crate::inventory::ObjectId;
 use crate::prune::Owner;
 use api::meta::key;
@@ -16,10 +19,10 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use runtime::lock;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -30,27 +33,61 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The pause after a refusal: rights and definitions change rarely.
 const REFUSED_PAUSE: Duration = Duration::from_secs(120);
 
-/// What happened to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It is new, or has another resource version.
-    Changed,
-    /// It is gone, or nobody's any more: the owner label was taken away.
-    Gone,
-}
-
 /// News about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// Which one.
     pub id: ObjectId,
-    /// Whom it belongs to; for one that is gone, whom it belonged to.
-    pub owner: Owner,
-    /// Whom it belonged to before, if that was another.
-    pub previous: Option<Owner>,
-    /// What happened.
-    pub change: Change,
+    /// Whom its labels name; nothing for one that is gone.
+    pub owner: Option<Owner>,
+    /// Its resource version, as a number; 0 for one that is no number.
+    pub version: u64,
+    /// What of it matters to whoever applied it; nothing for one that is gone, or nobody's any more because the owner
+    /// label was taken away.
+    pub fingerprint: Option<Fingerprint>,
 }
+
+/// What watches tell.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// Something happened to an object.
+    Sighted(Sighting),
+    /// All objects of a kind were listed, and from now on every change is told.
+    Listed(Listed),
+    /// Changes of a kind may go unnoticed until its next list.
+    Dark {
+        /// The API group.
+        group: String,
+        /// The kind.
+        kind: String,
+    },
+}
+
+/// A kind of which all objects were listed.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The API group.
+    pub group: String,
+    /// The kind.
+    pub kind: String,
+    /// When the list began.
+    pub began: Instant,
+    known: Arc<Mutex<HashMap<Place, Known>>>,
+}
+
+impl Listed {
+    /// The resource version of the object of that namespace and name; nothing when there is none.
+    pub fn names(&self, place: &Place) -> Option<u64> {
+        let known = lock(&self.known);
+        known
+            .get(place)
+            .filter(|known| known.fingerprint.is_some())
+            .map(|known| known.version)
+    }
+}
+
+/// Namespace and name.
+pub type Place = (String, String);
 
 /// Whether news about a kind arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +108,8 @@ struct Shared {
     own: Cluster,
     shutdown: CancellationToken,
     linger: Duration,
-    seen: Box<dyn Fn(Sighting) + Send + Sync>,
+    override_managers: Vec<String>,
+    tell: Box<dyn Fn(News) + Send + Sync>,
     kinds: Mutex<HashMap<Kind, Slot>>,
 }
 
@@ -82,6 +120,8 @@ struct Slot {
     interests: usize,
     state: watch::Receiver<State>,
     released: Arc<Notify>,
+    defined: Arc<Notify>,
+    known: Arc<Mutex<HashMap<Place, Known>>>,
 }
 
 /// An interest in a kind: its watch stays open at least as long as this lives.
@@ -93,18 +133,21 @@ pub struct Interest {
 
 impl Watches {
     /// Watches as that identity, which should be the controller's own. `linger` is how long a watch stays open without
-    /// interest; `seen` is called for all news, from the watches' tasks, and must not block.
+    /// interest, `override_managers` are the managers whose fields are taken over besides the usual ones; `tell` is
+    /// called for all news, from the watches' tasks, and must not block.
     pub fn new(
         own: Cluster,
         shutdown: CancellationToken,
         linger: Duration,
-        seen: impl Fn(Sighting) + Send + Sync + 'static,
+        override_managers: Vec<String>,
+        tell: impl Fn(News) + Send + Sync + 'static,
     ) -> Self {
         Watches(Arc::new(Shared {
             own,
             shutdown,
             linger,
-            seen: Box::new(seen),
+            override_managers,
+            tell: Box::new(tell),
             kinds: Mutex::default(),
         }))
     }
@@ -117,11 +160,24 @@ impl Watches {
         let slot = kinds.entry(kind.clone()).or_insert_with(|| {
             let (sender, state) = watch::channel(State::Starting);
             let released = Arc::new(Notify::new());
-            tokio::spawn(keep(self.0.clone(), kind.clone(), sender, released.clone()));
+            let (known, defined) = (Arc::default(), Arc::<Notify>::default());
+            let watched = Watched {
+                shared: self.0.clone(),
+                kind: kind.clone(),
+                state: sender,
+                known: Arc::clone(&known),
+                mourned: VecDeque::new(),
+                defined: Arc::clone(&defined),
+                refused: false,
+                live: None,
+            };
+            tokio::spawn(keep(watched, released.clone()));
             Slot {
                 interests: 0,
                 state,
                 released,
+                defined,
+                known,
             }
         });
         slot.interests += 1;
@@ -130,6 +186,37 @@ impl Watches {
             kind,
             state: slot.state.clone(),
         }
+    }
+
+    /// A definition in an API group has changed: kinds of it that could not be watched are tried again.
+    pub fn defined(&self, group: &str) {
+        let kinds = lock(&self.0.kinds);
+        let slots = kinds.iter().filter(|((theirs, _), _)| theirs == group);
+        slots.for_each(|(_, slot)| slot.defined.notify_one());
+    }
+
+    /// What a watch has seen of an object: the newest resource version and fingerprint, none if it was deleted a moment
+    /// ago.
+    pub fn seen(&self, id: &ObjectId) -> Option<Sight> {
+        let known = self.known(id)?;
+        Some((known.version, known.fingerprint))
+    }
+
+    /// Whether news about an object arrive: the watch of its kind is live and has seen it.
+    pub fn tells_of(&self, id: &ObjectId) -> bool {
+        let live = {
+            let kinds = lock(&self.0.kinds);
+            let slot = kinds.get(&(id.group.clone(), id.kind.clone()));
+            slot.is_some_and(|slot| *slot.state.borrow() == State::Live)
+        };
+        live && self.known(id).is_some_and(|known| known.fingerprint.is_some())
+    }
+
+    fn known(&self, id: &ObjectId) -> Option<Known> {
+        let kinds = lock(&self.0.kinds);
+        let slot = kinds.get(&(id.group.clone(), id.kind.clone()))?;
+        let known = lock(&slot.known);
+        known.get(&(id.namespace.clone(), id.name.clone())).cloned()
     }
 
     /// How many watches are open.
@@ -178,18 +265,14 @@ impl Drop for Interest {
 }
 
 /// Keeps the watch of a kind until nobody is interested any more.
-async fn keep(shared: Arc<Shared>, kind: Kind, state: watch::Sender<State>, released: Arc<Notify>) {
-    let mut watched = Watched {
-        shared: &shared,
-        kind: &kind,
-        state,
-        known: HashMap::new(),
-    };
+async fn keep(mut watched: Watched, released: Arc<Notify>) {
+    let (shared, kind) = (Arc::clone(&watched.shared), watched.kind.clone());
     tokio::select! {
         () = shared.shutdown.cancelled() => {}
         () = idle(&shared, &kind, &released) => {}
         () = watched.follow() => {}
     }
+    watched.dark();
 }
 
 /// Ends when there was no interest for a while; the slot is gone then, so that the next interest opens a new watch.
@@ -206,17 +289,32 @@ async fn idle(shared: &Shared, kind: &Kind, released: &Notify) {
 }
 
 /// An open watch and what it has seen.
-struct Watched<'a> {
-    shared: &'a Shared,
-    kind: &'a Kind,
+struct Watched {
+    shared: Arc<Shared>,
+    kind: Kind,
     state: watch::Sender<State>,
-    known: HashMap<(String, String), Known>,
+    known: Arc<Mutex<HashMap<Place, Known>>>,
+    /// What is gone, in order.
+    mourned: VecDeque<(Instant, Place)>,
+    /// A definition in the group has changed.
+    defined: Arc<Notify>,
+    /// Whether it was said that the kind cannot be watched.
+    refused: bool,
+    /// Since when changes are told.
+    live: Option<Instant>,
 }
 
+/// What is known of an object. One that is gone is known for a while: the answer to an apply may be slower than the news
+/// of the deletion that followed it.
+#[derive(Clone, Debug)]
 struct Known {
-    version: String,
-    owner: Owner,
+    version: u64,
+    /// Nothing when it is gone.
+    fingerprint: Option<Fingerprint>,
 }
+
+/// How long one that is gone is known.
+const MOURNED: Duration = Duration::from_secs(60);
 
 type Metadata = PartialObjectMeta<DynamicObject>;
 
@@ -232,12 +330,13 @@ enum End {
     NotServed(String),
 }
 
-impl Watched<'_> {
+impl Watched {
     /// Watches for ever, with pauses after failures.
     async fn follow(&mut self) {
         let mut pause = MIN_PAUSE;
         loop {
             let end = self.once(&mut pause).await;
+            self.dark();
             let (why, wait) = match end {
                 End::Expired => continue,
                 End::Broken(why) => {
@@ -245,7 +344,10 @@ impl Watched<'_> {
                     pause = pause.saturating_mul(2).min(MAX_PAUSE);
                     (why, wait)
                 }
-                End::Refused(why) => (why, REFUSED_PAUSE),
+                End::Refused(why) => {
+                    self.say_refused(&why);
+                    (why, REFUSED_PAUSE)
+                }
                 End::NotServed(why) => {
                     self.all_gone();
                     (why, MAX_PAUSE)
@@ -253,11 +355,27 @@ impl Watched<'_> {
             };
             tracing::debug!(group = self.kind.0, kind = self.kind.1, %why, "cannot watch, will try again");
             self.state.send_replace(State::Polled(why));
-            tokio::time::sleep(wait).await;
+            self.rest(wait).await;
+        }
+    }
+
+    /// Waits before the next attempt: not longer than until a definition in the group changes.
+    async fn rest(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.defined.notified() => {}
         }
     }
 
     async fn once(&mut self, pause: &mut Duration) -> End {
+        let end = self.watch().await;
+        if self.live.take().is_some_and(|live| live.elapsed() > MAX_PAUSE) {
+            *pause = MIN_PAUSE;
+        }
+        end
+    }
+
+    async fn watch(&mut self) -> End {
         let own = &self.shared.own;
         let resource = match own.preferred(&self.kind.0, &self.kind.1).await {
             Ok(resource) => resource,
@@ -266,21 +384,25 @@ impl Watched<'_> {
         };
         let api: Api<Metadata> = Api::all_with(own.client(), &resource.api);
         let mut events = pin!(watcher(api, watcher::Config::default().labels(key::OWNER_NAME)));
-        let mut listed = HashSet::new();
+        let (mut listed, mut began) = (HashSet::new(), Instant::now());
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => listed.clear(),
+                // Told before the list is asked for.
+                Ok(watcher::Event::Init) => {
+                    listed.clear();
+                    began = Instant::now();
+                }
                 Ok(watcher::Event::InitApply(object)) => {
                     listed.insert(place(&object));
                     self.changed(object);
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.keep_only(&std::mem::take(&mut listed));
-                    self.state.send_replace(State::Live);
-                    *pause = MIN_PAUSE;
+                    self.listed(began);
+                    self.live.get_or_insert_with(Instant::now);
                 }
                 Ok(watcher::Event::Apply(object)) => self.changed(object),
-                Ok(watcher::Event::Delete(object)) => self.gone(&place(&object)),
+                Ok(watcher::Event::Delete(object)) => self.gone(&place(&object), version(&object)),
                 Err(error) => return end(error),
             }
         }
@@ -289,64 +411,128 @@ impl Watched<'_> {
 
     fn changed(&mut self, object: Metadata) {
         let place = place(&object);
-        let version = object.metadata.resource_version.unwrap_or_default();
-        let mut labels = object.metadata.labels.unwrap_or_default();
-        let mut label = |key: &str| labels.remove(key).unwrap_or_default();
-        let owner = Owner {
-            namespace: label(key::OWNER_NAMESPACE),
-            name: label(key::OWNER_NAME),
-        };
-        let before = self.known.insert(
-            place.clone(),
-            Known {
-                version: version.clone(),
-                owner: owner.clone(),
-            },
+        let (version, fingerprint) = (
+            version(&object),
+            Fingerprint::of_meta(&object.metadata, &self.shared.override_managers),
         );
+        let known = Known {
+            version,
+            fingerprint: Some(fingerprint),
+        };
+        let before = lock(&self.known).insert(place.clone(), known);
         if before.as_ref().is_some_and(|before| before.version == version) {
             return;
         }
-        let previous = before.map(|before| before.owner).filter(|before| *before != owner);
-        self.tell(place, owner, previous, Change::Changed);
+        self.tell(Sighting {
+            id: self.id(place),
+            owner: owner(&object),
+            version,
+            fingerprint: Some(fingerprint),
+        });
     }
 
-    fn gone(&mut self, place: &(String, String)) {
-        if let Some(known) = self.known.remove(place) {
-            self.tell(place.clone(), known.owner, None, Change::Gone);
+    fn gone(&mut self, place: &Place, version: u64) {
+        let now = Instant::now();
+        {
+            let mut known = lock(&self.known);
+            let over = |(since, _): &mut (Instant, Place)| now.duration_since(*since) > MOURNED;
+            while let Some((_, old)) = self.mourned.pop_front_if(over) {
+                if known.get(&old).is_some_and(|known| known.fingerprint.is_none()) {
+                    known.remove(&old);
+                }
+            }
+            let Some(known) = known.get_mut(place).filter(|known| known.fingerprint.is_some()) else {
+                return;
+            };
+            known.version = version.max(known.version.saturating_add(1));
+            known.fingerprint = None;
         }
+        self.mourned.push_back((now, place.clone()));
+        self.tell(Sighting {
+            id: self.id(place.clone()),
+            owner: None,
+            version,
+            fingerprint: None,
+        });
     }
 
-    fn keep_only(&mut self, listed: &HashSet<(String, String)>) {
-        let missing: Vec<_> = self
-            .known
-            .keys()
-            .filter(|place| !listed.contains(*place))
-            .cloned()
+    fn keep_only(&mut self, listed: &HashSet<Place>) {
+        let missing: Vec<_> = lock(&self.known)
+            .iter()
+            .filter(|(place, known)| known.fingerprint.is_some() && !listed.contains(*place))
+            .map(|(place, known)| (place.clone(), known.version.saturating_add(1)))
             .collect();
-        missing.iter().for_each(|place| self.gone(place));
+        for (place, version) in missing {
+            self.gone(&place, version);
+        }
     }
 
     fn all_gone(&mut self) {
         self.keep_only(&HashSet::new());
     }
 
-    fn tell(&self, (namespace, name): (String, String), owner: Owner, previous: Option<Owner>, change: Change) {
+    fn listed(&mut self, began: Instant) {
         let (group, kind) = self.kind.clone();
-        (self.shared.seen)(Sighting {
-            id: ObjectId {
+        (self.shared.tell)(News::Listed(Listed {
+            group,
+            kind,
+            began,
+            known: Arc::clone(&self.known),
+        }));
+        self.refused = false;
+        self.state.send_replace(State::Live);
+    }
+
+    fn dark(&self) {
+        self.state.send_replace(State::Starting);
+        let (group, kind) = self.kind.clone();
+        (self.shared.tell)(News::Dark { group, kind });
+    }
+
+    /// Once, not at every attempt: rights change rarely.
+    fn say_refused(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.refused, true) {
+            let (group, kind) = &self.kind;
+            tracing::info!(
                 group,
                 kind,
-                namespace,
-                name,
-            },
-            owner,
-            previous,
-            change,
-        });
+                why,
+                "the kind cannot be watched: its objects are checked at the interval of their Kustomization"
+            );
+        }
+    }
+
+    fn tell(&self, sighting: Sighting) {
+        (self.shared.tell)(News::Sighted(sighting));
+    }
+
+    fn id(&self, (namespace, name): Place) -> ObjectId {
+        let (group, kind) = self.kind.clone();
+        ObjectId {
+            group,
+            kind,
+            namespace,
+            name,
+        }
     }
 }
 
-fn place(object: &Metadata) -> (String, String) {
+/// Whom the labels name.
+fn owner(object: &Metadata) -> Option<Owner> {
+    let label = |key: &str| object.metadata.labels.as_ref()?.get(key).cloned();
+    Some(Owner {
+        namespace: label(key::OWNER_NAMESPACE)?,
+        name: label(key::OWNER_NAME)?,
+    })
+}
+
+/// Resource versions are numbers that grow.
+fn version(object: &Metadata) -> u64 {
+    let version = object.metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+fn place(object: &Metadata) -> Place {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 

@@ -1,14 +1,16 @@
 //! The shards of [`crate::cursor`] as ConfigMaps `notification-cursor-<n>` in the namespace of the controller.
 //!
-//! Every write names the resource version it is based on, so that a second writer is noticed instead of overwritten
-//! by chance. The time a ConfigMap was made, by the API server's clock, is its epoch: objects that are older and not
+//! Every write and removal names the resource version it is based on, so that a second writer is noticed instead of
+//! overwritten by chance. Then the lease decides: over what somebody wrote a page is written anew only by the process
+//! that is certain to lead, on top of the version it read before it asked; another one is told to stop. The time a ConfigMap was made, by the API server's clock, is its epoch: objects that are older and not
 //! in it were there before, and what they did before is not told.
 
-use crate::cursor::{Batch, SHARDS};
+use crate::cursor::Batch;
+use crate::lead::{Doubt, Lead};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ const FIELD_MANAGER: &str = "notification-controller";
 #[derive(Clone)]
 pub struct Journal {
     api: Api<ConfigMap>,
+    lead: Lead,
 }
 
 /// A ConfigMap as it was read.
@@ -34,22 +37,29 @@ pub struct Page {
     pub data: BTreeMap<String, String>,
 }
 
-/// How a write ended.
-#[derive(Debug)]
-pub enum Written {
-    /// It is there, with this resource version.
-    Done(Option<String>),
-    /// Somebody else has written or removed it; this is what is there now.
+/// Why a page is not written or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// Somebody else has written or removed it although this process leads; this is what is there now.
+    #[error("somebody else has written or removed it")]
     Overtaken(Option<Page>),
+    /// Somebody else has written or removed it, and another process leads.
+    #[error("another process leads")]
+    Deposed,
+    /// Somebody else has written or removed it, and who leads is not known.
+    #[error("somebody else has written or removed it, and it is not known who leads: {0}")]
+    Doubtful(#[from] Doubt),
     /// The API server did not take it.
-    Failed(kube::Error),
+    #[error(transparent)]
+    Refused(#[from] kube::Error),
 }
 
 impl Journal {
-    /// A journal in a namespace.
-    pub fn new(client: Client, namespace: &str) -> Self {
+    /// A journal in a namespace, written by the process with this lead.
+    pub fn new(client: Client, namespace: &str, lead: Lead) -> Self {
         Journal {
             api: Api::namespaced(client, namespace),
+            lead,
         }
     }
 
@@ -64,36 +74,60 @@ impl Journal {
     /// Makes an empty page, or reads the one that is there.
     ///
     /// # Errors
-    /// What the API server answers.
-    pub async fn begin(&self, number: usize) -> Result<Page, kube::Error> {
+    /// What the API server answers, a page that comes and goes, or another process that leads.
+    pub async fn begin(&self, number: usize) -> Result<Page, Unwritten> {
         let made = self
             .api
             .create(&parameters(), &object(number, BTreeMap::new(), None))
             .await;
-        match made {
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                self.read(number).await.map(Option::unwrap_or_default)
-            }
-            made => made.map(Page::of),
+        match made.map_err(Met::of) {
+            Ok(made) => Ok(Page::of(made)),
+            Err(Met::Other) => match self.there(number).await? {
+                Some(page) => Ok(page),
+                None => Err(Unwritten::Overtaken(None)),
+            },
+            Err(Met::Error(error)) => Err(error.into()),
         }
     }
 
-    /// Removes all pages.
+    /// Removes the given version of a page.
     ///
     /// # Errors
-    /// What the API server answers, except that a page that is not there is none.
-    pub async fn end(&self) -> Result<(), kube::Error> {
-        for number in 0..SHARDS {
-            match self.api.delete(&name(number), &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                answer => drop(answer?),
+    /// What the API server answers, except that a page that is not there is none; a page that was written by somebody
+    /// else; another process that leads.
+    pub async fn end(&self, number: usize, version: Option<&str>) -> Result<(), Unwritten> {
+        if let Some(version) = version {
+            let parameters = DeleteParams {
+                preconditions: Some(Preconditions {
+                    resource_version: Some(version.to_owned()),
+                    ..Preconditions::default()
+                }),
+                ..DeleteParams::default()
+            };
+            match self.api.delete(&name(number), &parameters).await.map_err(Met::of) {
+                Ok(_) => return Ok(()),
+                Err(Met::Other) => {}
+                Err(Met::Error(error)) => return Err(error.into()),
             }
         }
-        Ok(())
+        match self.there(number).await? {
+            None => Ok(()),
+            page => Err(Unwritten::Overtaken(page)),
+        }
     }
 
-    /// Writes a batch over the given version of a page. Without a version the page is made anew.
-    pub async fn write(&self, number: usize, version: Option<&str>, epoch: Timestamp, batch: &Batch) -> Written {
+    /// Writes a batch over the given version of a page, and returns the new version. Without a version the page is made
+    /// anew.
+    ///
+    /// # Errors
+    /// What the API server answers; a page that was written or removed by somebody else; another process that leads.
+    pub async fn write(
+        &self,
+        number: usize,
+        version: Option<&str>,
+        epoch: Timestamp,
+        batch: &Batch,
+    ) -> Result<Option<String>, Unwritten> {
         let answer = match version {
             None => {
                 let kept = batch
@@ -118,15 +152,36 @@ impl Journal {
                 self.api.patch(&name(number), &parameters, &patch).await
             }
         };
-        match answer {
-            Ok(object) => Written::Done(object.resource_version()),
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
-                match self.read(number).await {
-                    Ok(page) => Written::Overtaken(page),
-                    Err(error) => Written::Failed(error),
-                }
-            }
-            Err(error) => Written::Failed(error),
+        match answer.map_err(Met::of) {
+            Ok(object) => Ok(object.resource_version()),
+            Err(Met::Other) => Err(Unwritten::Overtaken(self.there(number).await?)),
+            Err(Met::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// What is there, as far as this process may write over it. The lease is read after the page: who leads then led
+    /// when the page was read, and whoever leads next makes the version outdated by writing the page.
+    async fn there(&self, number: usize) -> Result<Option<Page>, Unwritten> {
+        let page = self.read(number).await?;
+        match self.lead.lasts().await? {
+            true => Ok(page),
+            false => Err(Unwritten::Deposed),
+        }
+    }
+}
+
+/// Why the API server did not take a write.
+enum Met {
+    /// Another write came before.
+    Other,
+    Error(kube::Error),
+}
+
+impl Met {
+    fn of(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 409 || status.code == 404 => Met::Other,
+            error => Met::Error(error),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod derive;
 pub mod dispatch;
 pub mod engine;
 pub mod journal;
+pub mod lead;
 pub mod metrics;
 pub mod notifier;
 pub mod outbox;
@@ -29,6 +30,7 @@ pub mod provider;
 pub mod receiver;
 pub mod reconcile;
 pub mod resources;
+pub mod retry;
 pub mod server;
 pub mod unsupported;
 
@@ -42,6 +44,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher;
+use lead::Lead;
 use metrics::{Deliveries, Requests};
 use receiver::hooks::Hooks;
 use runtime::controller::{Controller, Object, Options, Trigger};
@@ -54,7 +57,7 @@ use std::sync::Arc;
 /// Works until shutdown.
 ///
 /// # Errors
-/// Addresses that cannot be listened on, or what was told that cannot be read at the start.
+/// Addresses that cannot be listened on, or another process that leads and writes.
 pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Process) -> anyhow::Result<()> {
     let scope = (!args.process.watch_all_namespaces.0).then(|| process.namespace.clone());
     process.health.announce("events");
@@ -82,7 +85,7 @@ pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Proce
     tasks.spawn(alerts.run(Arc::new(alert), options("alert")));
     let provider = reconcile::provider::Reconciler::new(&process, mailbox.clone());
     tasks.spawn(providers.run(Arc::new(provider), options("provider")));
-    let receiver = reconcile::receiver::Reconciler::new(&process, Arc::clone(&hooks));
+    let receiver = reconcile::receiver::Reconciler::new(&process, receivers.objects(), Arc::clone(&hooks));
     tasks.spawn(receivers.run(Arc::new(receiver), options("receiver")));
 
     let repositories = follow_repositories(&process, scope.as_deref(), mailbox.clone());
@@ -113,6 +116,7 @@ pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Proce
     }
     let parts = Parts {
         client: process.client.clone(),
+        lead: Lead::of(&process),
         namespace: process.namespace.clone(),
         recorder: process.recorder.clone(),
         deliveries,
@@ -125,9 +129,9 @@ pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Proce
         no_cross_namespace: args.no_cross_namespace_refs.0,
         shutdown: process.shutdown.clone(),
     };
-    let engine = Engine::new(parts, inbox)
-        .await
-        .context("cannot read what was told before")?;
+    let Some(engine) = Engine::new(parts, inbox).await else {
+        return Ok(());
+    };
     tasks.spawn(engine.run());
     process.health.set("caches", true);
 
@@ -165,7 +169,8 @@ pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Proce
     ));
     process.health.set("receivers", true);
     while let Some(ended) = tasks.join_next().await {
-        // A task ends by itself only when shutdown comes; before that it is broken, and a restart mends it.
+        // A task ends by itself only when shutdown comes; before that it is broken or must not go on, and a restart
+        // mends it.
         ended.context("a part of the controller broke")?;
         if !process.shutdown.is_cancelled() {
             anyhow::bail!("a part of the controller ended");

@@ -52,9 +52,14 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
         object: args.git.git_max_file_size,
     };
     let git = Client::new(usize::from(args.concurrent), limits).context("cannot set up the Git client")?;
+    let namespace = (!args.process.watch_all_namespaces.0).then_some(process.namespace.as_str());
+    let config = watcher::Config::default().labels(&args.interval.watch_label_selector);
+    let controller = Controller::<GitRepository>::new(process.client.clone(), namespace, config);
+    let (objects, store) = (controller.objects(), controller.objects());
+    let store = move |namespace: &str, name: &str| store.get(namespace, name);
     let reconciler = GitRepositories {
         client: process.client.clone(),
-        ledger: Ledger::new(process.client.clone(), MANAGER),
+        ledger: Ledger::new(process.client.clone(), MANAGER, store),
         recorder: process.recorder.clone(),
         metrics: process.metrics.clone(),
         git,
@@ -65,10 +70,6 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
         },
         intervals: args.interval.clone(),
     };
-    let namespace = (!args.process.watch_all_namespaces.0).then_some(process.namespace.as_str());
-    let config = watcher::Config::default().labels(&args.interval.watch_label_selector);
-    let controller = Controller::<GitRepository>::new(process.client.clone(), namespace, config);
-    let objects = controller.objects();
     let health = process.health.clone();
     tokio::spawn(async move {
         objects.ready().await;

@@ -66,7 +66,12 @@ impl Cluster {
 
     /// [`Cluster::own`] in a directory of the caller's choice.
     pub async fn own_in(dir: WorkDir) -> Result<Self> {
-        let control_plane = Arc::new(ControlPlane::start(dir).await?);
+        Self::own_with_flags(dir, Vec::new()).await
+    }
+
+    /// [`Cluster::own_in`] with more flags for the API server (`--name=value`).
+    pub async fn own_with_flags(dir: WorkDir, api_server_flags: Vec<String>) -> Result<Self> {
+        let control_plane = Arc::new(ControlPlane::start_with_flags(dir, api_server_flags).await?);
         let cluster = Self::of(control_plane.kubeconfig(), Plane::Own(control_plane)).await?;
         cluster.install_crds().await?;
         Ok(cluster)

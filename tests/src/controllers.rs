@@ -57,7 +57,7 @@ pub struct Options {
     pub all_namespaces: bool,
     /// Which ones to start.
     pub controllers: Vec<Controller>,
-    /// More flags for single controllers; they come last, so that they win.
+    /// More flags for single controllers; they win over those given otherwise.
     pub flags: Vec<(Controller, String)>,
     /// The folder of the binaries. `None`: `SLUICE_BIN_DIR`, else they are built by cargo beside the running program.
     pub bin_dir: Option<PathBuf>,
@@ -168,6 +168,11 @@ impl Controllers {
     pub async fn start_again(&self, controller: Controller) -> Result<()> {
         self.launch(controller)?;
         self.ready(controller).await
+    }
+
+    /// Starts a controller that has ended, like [`Controllers::start_again`], without waiting for it.
+    pub fn relaunch(&self, controller: Controller) -> Result<()> {
+        self.launch(controller)
     }
 
     /// Kills a controller and starts it again.
@@ -306,7 +311,11 @@ impl Controllers {
             ]),
         }
         let more = self.options.flags.iter().filter(|(whose, _)| *whose == controller);
-        arguments.extend(more.map(|(_, flag)| flag.clone()));
+        let more: Vec<_> = more.map(|(_, flag)| flag.clone()).collect();
+        // A flag cannot be given twice.
+        let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+        arguments.retain(|flag| !more.iter().any(|other| name(other) == name(flag)));
+        arguments.extend(more);
         Ok(arguments)
     }
 

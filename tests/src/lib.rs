@@ -29,6 +29,7 @@
 //! A [`kube::Client`] belongs to the async runtime it was made in, and every `#[tokio::test]` has its own: keep
 //! clients in the test, never in a static.
 
+pub mod api_proxy;
 pub mod artifact_server;
 pub mod checkout;
 pub mod cluster;
@@ -40,11 +41,14 @@ pub mod namespace;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod program;
+pub mod published;
 pub mod receiver;
 pub mod repo;
 pub mod scenario;
 pub mod wait;
 pub mod web;
+pub mod widget;
 
 /// Chooses ring as the process's TLS provider. Everything in this library that needs TLS calls it; calling it again
 /// does nothing.

@@ -81,6 +81,11 @@ impl Namespace {
         &self.name
     }
 
+    /// A text with the namespace's name for `<ns>`.
+    pub fn text(&self, text: &str) -> String {
+        text.replace("<ns>", &self.name)
+    }
+
     /// Its cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -119,6 +124,31 @@ impl Namespace {
             &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data }),
         )
         .await
+    }
+
+    /// Makes or replaces a service account that has these rights in the namespace: the rules of a Role, as YAML on one
+    /// line. Account, Role and RoleBinding all have the name.
+    pub async fn account(&self, name: &str, rules: &str) -> Result<()> {
+        let yaml = format!(
+            "apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: {name}}}
+rules: {rules}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: {name}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}
+subjects: [{{kind: ServiceAccount, name: {name}, namespace: {}}}]
+",
+            self.name
+        );
+        self.apply_yaml(&yaml).await?;
+        Ok(())
     }
 
     async fn apply<K: Object>(&self, name: &str, object: &Value) -> Result<K> {

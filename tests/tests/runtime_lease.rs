@@ -4,13 +4,23 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use api::kustomize::Kustomization;
 use api::source::GitRepository;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kustomize_controller::cluster::{Clusters, Identity, Limits};
 use runtime::lease::{Candidate, Timing};
+use runtime::metrics::Metrics;
 use serde_json::json;
+use tests::api_proxy::{ApiProxy, Book, lease};
+use tests::checkout::WorkDir;
 use tests::cluster::Cluster;
 use tests::control_plane::Part;
-use tests::controllers::Controller::Source;
+use tests::controllers::Controller::{Kustomize, Source};
+use tests::controllers::{Controllers, Options};
 use tests::namespace::Namespace;
 use tests::scenario::Scenario;
 use tests::wait;
@@ -162,6 +172,159 @@ async fn a_standby_is_not_ready_and_a_leader_that_ends_gives_the_lease_up() -> R
     let free = json!({ "spec": { "holderIdentity": "" } });
     s.namespace.patch::<Lease>(LEASE, free).await?;
     s.controllers.ready(Source).await
+}
+
+#[tokio::test]
+async fn a_leader_that_did_nothing_for_its_lease_reads_and_does_not_write_as_anybody() -> Result<()> {
+    let ns = Cluster::shared().await?.namespace("fenced").await?;
+    let file = Kubeconfig::read_from(ns.cluster().kubeconfig())?;
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    config.proxy_url = None;
+    ns.apply_yaml("{apiVersion: v1, kind: ServiceAccount, metadata: {name: writer}}")
+        .await?;
+    ns.config_map("ours", &[("by", "nobody")]).await?;
+    let grant = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: writer}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: admin}}
+subjects: [{{kind: ServiceAccount, name: writer, namespace: {}}}]
+",
+        ns.name()
+    );
+    ns.apply_yaml(&grant).await?;
+
+    let stopped = candidate(&ns, Duration::from_secs(6))?;
+    let (metrics, limits, fence) = (Metrics::default(), Limits::default(), stopped.fence());
+    let clusters = Clusters::fenced(config.clone(), &metrics, limits, &fence)?;
+    let account = Identity::Account {
+        namespace: ns.name().to_owned(),
+        name: "writer".to_owned(),
+    };
+    let clients = [
+        runtime::client::build(config, &metrics, &fence)?,
+        clusters.own().client(),
+        clusters.of(&account)?.client(),
+    ];
+    let maps = clients.map(|client| Api::<ConfigMap>::namespaced(client, ns.name()));
+    let write = async |maps: &Api<ConfigMap>, by: &str| {
+        let patch = Patch::Merge(json!({ "data": { "by": by } }));
+        maps.patch("ours", &PatchParams::default(), &patch).await
+    };
+    let refused = async |why: &str| {
+        for maps in &maps {
+            let before = maps.get("ours").await?.metadata.resource_version;
+            let error = write(maps, "us").await.err().map(|error| error.to_string());
+            ensure!(error.as_deref().is_some_and(|error| error.contains(why)), "{error:?}");
+            ensure!(
+                maps.get("ours").await?.metadata.resource_version == before,
+                "it was written"
+            );
+        }
+        anyhow::Ok(())
+    };
+
+    let shutdown = CancellationToken::new();
+    refused("this process does not lead yet").await?;
+    // The account's rights take a moment to be known.
+    for maps in &maps {
+        wait::until("a write of the leader", async || {
+            if stopped.fence().check().is_err() {
+                soon("the lead", stopped.acquire(&shutdown))
+                    .await?
+                    .context("no lease")?;
+            }
+            write(maps, "leader").await?;
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    let held = soon("the lead", stopped.acquire(&shutdown))
+        .await?
+        .context("no lease")?;
+    // Nobody renews: that is what others see of a process that is stopped.
+    let next = candidate(&ns, LONG)?;
+    soon("the next leader", next.acquire(&shutdown))
+        .await?
+        .context("no lease")?;
+    refused("this process may not lead any more").await?;
+    soon("the loss to be noticed", stopped.hold(held)).await?;
+    refused("this process does not lead any more").await
+}
+
+/// A kustomize controller that takes part in an election, behind a proxy that tells what it writes.
+async fn replica(namespace: &Namespace, proxy: &ApiProxy, dir: &WorkDir) -> Result<Controllers> {
+    let dir = dir.path().join(proxy.name());
+    let mut options = Options::new(proxy.kubeconfig(), &dir, namespace.name());
+    options.controllers = vec![Kustomize];
+    options.flags = [
+        "--enable-leader-election",
+        "--leader-election-lease-duration=4s",
+        "--leader-election-renew-deadline=3s",
+        "--leader-election-retry-period=200ms",
+    ]
+    .map(|flag| (Kustomize, flag.to_owned()))
+    .to_vec();
+    let controllers = Controllers::start(options).await?;
+    namespace.show_on_failure(controllers.logs());
+    Ok(controllers)
+}
+
+#[tokio::test]
+async fn a_leader_that_was_stopped_beyond_its_lease_writes_nothing_when_it_goes_on_and_ends() -> Result<()> {
+    const LEASE: &str = "kustomize-controller-leader-election";
+    let cluster = Cluster::shared().await?;
+    let ns = cluster.namespace("fence").await?;
+    let dir = WorkDir::create("test", "fence")?;
+    let book = Book::default();
+    let proxy = |name: &str| ApiProxy::start(cluster.control_plane()?, name, &book, 1);
+    let (first, second) = (proxy("fence-first")?, proxy("fence-second")?);
+    let status = format!("leader_election_master_status{{name=\"{LEASE}\"}} 1\n");
+    let leads = async |replica: &Controllers| {
+        let probe = async || Ok(replica.metrics(Kustomize).await?.contains(&status).then_some(()));
+        wait::until("a replica to lead", probe).await
+    };
+    let stopped = replica(&ns, &first, &dir).await?;
+    leads(&stopped).await?;
+    let next = replica(&ns, &second, &dir).await?;
+
+    stopped.pause(Kustomize)?;
+    // Work that waits in the watch of the stopped leader: it would have to write a finalizer and a status of each.
+    let names: Vec<String> = (0..20).map(|number| format!("app-{number}")).collect();
+    for name in &names {
+        let kustomization = format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {{name: {name}}}
+spec: {{interval: 1h, path: ./, prune: true, sourceRef: {{kind: GitRepository, name: missing}}}}
+"
+        );
+        ns.apply_yaml(&kustomization).await?;
+    }
+    leads(&next).await?;
+    for name in &names {
+        ns.wait::<Kustomization>(name, "its status", |object| object.status.is_some())
+            .await?;
+    }
+    let before = book.take_writes();
+    ensure!(
+        before.iter().any(|write| write.proxy == second.name()),
+        "the proxies do not tell who writes"
+    );
+
+    stopped.resume(Kustomize)?;
+    wait::until("the old leader to end", async || {
+        Ok(stopped.ended(Kustomize)?.then_some(()))
+    })
+    .await?;
+    let late: Vec<_> = book
+        .take_writes()
+        .into_iter()
+        .filter(|write| write.proxy == first.name() && lease(write).is_none())
+        .collect();
+    ensure!(late.is_empty(), "the old leader wrote: {late:#?}");
+    ensure!(!next.ended(Kustomize)?, "the next leader ended");
+    leads(&next).await
 }
 
 #[tokio::test]

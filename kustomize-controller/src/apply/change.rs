@@ -1,6 +1,8 @@
 //! What happened to objects, in Flux's words.
 
+use crate::health::Status;
 use crate::inventory::Owned;
+use api::kustomize::ChangeEntry;
 use std::fmt;
 
 /// What happened to an object.
@@ -53,6 +55,59 @@ pub struct Entry {
     pub owned: Owned,
     /// What happened.
     pub action: Action,
+    /// What was corrected, if the object had been as the manifest says before.
+    pub correction: Option<Correction>,
+    /// What the API server's answer says of the object; nothing if it was not asked.
+    pub answer: Option<Answer>,
+}
+
+impl Entry {
+    /// An entry without correction or answer.
+    pub fn new(owned: Owned, action: Action) -> Self {
+        Entry {
+            owned,
+            action,
+            correction: None,
+            answer: None,
+        }
+    }
+
+    /// Whether it is in the cluster and not left alone.
+    pub fn is_present(&self) -> bool {
+        !matches!(self.action, Action::Skipped | Action::Deleted)
+    }
+
+    /// What the status tells of it.
+    pub fn told(&self) -> ChangeEntry {
+        let (fields, manager) = match &self.correction {
+            Some(correction) => (correction.fields.clone(), correction.manager.clone()),
+            None => (Vec::new(), None),
+        };
+        ChangeEntry {
+            object: self.owned.id.to_string(),
+            action: self.action.to_string(),
+            fields,
+            manager,
+        }
+    }
+}
+
+/// Somebody else's change that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The fields, never their values; [`ChangeEntry::DELETED`] for the object as a whole.
+    pub fields: Vec<String>,
+    /// Who had changed them, as far as the API server knows.
+    pub manager: Option<String>,
+}
+
+/// An object in an answer of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its resource version, as a number.
+    pub version: u64,
+    /// How it did.
+    pub status: Status,
 }
 
 /// A line of Flux's change lists: `Kind/namespace/name created`.
@@ -80,15 +135,6 @@ impl ChangeSet {
         self.entries.iter().map(|entry| entry.owned.clone()).collect()
     }
 
-    /// The objects that are not left alone: those whose health `spec.wait` waits for.
-    pub fn present(&self) -> impl Iterator<Item = &Owned> {
-        let present = self
-            .entries
-            .iter()
-            .filter(|entry| !matches!(entry.action, Action::Skipped | Action::Deleted));
-        present.map(|entry| &entry.owned)
-    }
-
     /// The objects that are not as before.
     pub fn changed(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.action.is_change())
@@ -104,9 +150,13 @@ impl ChangeSet {
         lines(self.entries.iter())
     }
 
-    /// One line per object that is not as before.
+    /// One line per object that is not as before, and one more for each correction.
     pub fn changed_lines(&self) -> String {
-        lines(self.changed())
+        let lines = self.changed().flat_map(|entry| {
+            let correction = entry.told().correction();
+            std::iter::once(entry.to_string()).chain(correction)
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -126,13 +176,11 @@ mod tests {
             namespace: namespace.into(),
             name: "a".into(),
         };
-        Entry {
-            owned: Owned {
-                id,
-                version: "v1".into(),
-            },
-            action,
-        }
+        let owned = Owned {
+            id,
+            version: "v1".into(),
+        };
+        Entry::new(owned, action)
     }
 
     #[test]
@@ -151,13 +199,9 @@ mod tests {
             "Namespace/a created\nConfigMap/n/a unchanged\nJob/n/a skipped"
         );
         assert_eq!(changes.changed_lines(), "Namespace/a created");
-        assert_eq!(
-            changes
-                .present()
-                .map(|owned| owned.id.kind.as_str())
-                .collect::<Vec<_>>(),
-            ["Namespace", "ConfigMap"]
-        );
+        let present = changes.entries.iter().filter(|entry| entry.is_present());
+        let kinds: Vec<_> = present.map(|entry| entry.owned.id.kind.as_str()).collect();
+        assert_eq!(kinds, ["Namespace", "ConfigMap"]);
         assert_eq!(changes.owned().len(), 3);
     }
 

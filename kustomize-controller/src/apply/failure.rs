@@ -3,7 +3,7 @@
 use super::change::ChangeSet;
 use super::mask::masked;
 use crate::cluster::ApiError;
-use crate::inventory::ObjectId;
+use crate::inventory::{ObjectId, Owned};
 use serde_json::Value;
 use std::fmt;
 
@@ -19,6 +19,8 @@ pub struct ObjectFailure {
     pub message: String,
     /// What the API server said.
     pub cause: ApiError,
+    /// The object, if it may have been written nevertheless: the API server failed while it was at it.
+    pub uncertain: Option<Owned>,
 }
 
 /// In which step it happened.
@@ -47,10 +49,12 @@ impl ObjectFailure {
             Step::Delete => "immutable field detected, failed to delete object".to_owned(),
             Step::Apply => "apply failed".to_owned(),
         };
+        let uncertain = step == Step::Apply && matches!(&cause, ApiError::Status(status) if status.code >= 500);
         ObjectFailure {
             message: format!("{id} {what}: {text}"),
             id,
             cause,
+            uncertain: uncertain.then(|| Owned::of(object)),
         }
     }
 }
@@ -73,9 +77,18 @@ impl StageFailure {
         self.errors.iter().any(|error| error.cause.is_unreachable())
     }
 
-    /// The objects whose kind is not served: worth another try when definitions change.
+    /// The objects that may have been written although an error was answered.
+    pub fn uncertain(&self) -> Vec<Owned> {
+        self.errors.iter().filter_map(|error| error.uncertain.clone()).collect()
+    }
+
+    /// The objects whose kind is not served, or not any more: worth another try when definitions change.
     pub fn no_matches(&self) -> impl Iterator<Item = &ObjectFailure> {
-        self.errors.iter().filter(|error| error.cause.is_no_match())
+        // What lacks a namespace is answered like what is not served.
+        let gone = |error: &ObjectFailure| error.cause.is_not_served() && !error.id.namespace.is_empty();
+        let going = |error: &ObjectFailure| error.cause.is_about_terminating_definition();
+        let lacks = move |error: &&ObjectFailure| error.cause.is_no_match() || gone(error) || going(error);
+        self.errors.iter().filter(lacks)
     }
 }
 

@@ -11,13 +11,13 @@ use api::meta::key;
 use serde_json::{Map, Value, json};
 
 /// Annotations that tools left behind.
-const ANNOTATIONS: [&str; 3] = [
+pub(crate) const ANNOTATIONS: [&str; 3] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "kustomize.toolkit.fluxcd.io/checksum",
     "fluxcd.io/sync-checksum",
 ];
 /// Labels that tools left behind.
-const LABELS: [&str; 1] = ["fluxcd.io/sync-gc-mark"];
+pub(crate) const LABELS: [&str; 1] = ["fluxcd.io/sync-gc-mark"];
 /// Beginnings of managers' names, and whether their applied fields are taken over as well as their updated ones.
 const MANAGERS: [(&str, bool); 3] = [("kubectl", true), ("before-first-apply", false), (FIELD_MANAGER, false)];
 
@@ -54,18 +54,36 @@ pub fn takeover(desired: &Value, live: &Value, override_managers: &[String]) -> 
     Some(Value::Array(operations))
 }
 
+/// The managers whose fields are taken over from a live object, each once.
+pub(crate) fn managers(live: &Value, override_managers: &[String]) -> Vec<String> {
+    let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut names: Vec<_> = entries
+        .map(Writer::of)
+        .filter(|writer| writer.is_taken_over(override_managers))
+        .map(|writer| writer.manager.to_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The fields that we own according to the API server; nothing when it knows of no apply of ours.
+pub(crate) fn owned_fields(object: &Value) -> Option<&Value> {
+    let entries = object["metadata"]["managedFields"].as_array()?;
+    let ours = entries.iter().find(|entry| Writer::of(entry).is_our_apply())?;
+    Some(&ours["fieldsV1"])
+}
+
 /// The entries with those of others made part of ours; nothing when there are none.
 fn reclaimed(entries: &[Value], override_managers: &[String]) -> Option<Vec<Value>> {
     let (theirs, mut others): (Vec<_>, Vec<_>) = entries
         .iter()
         .cloned()
-        .partition(|entry| is_taken_over(entry, override_managers));
+        .partition(|entry| Writer::of(entry).is_taken_over(override_managers));
     if theirs.is_empty() {
         return None;
     }
-    let ours = others.iter().position(|entry| {
-        entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && is_main_resource(entry)
-    });
+    let ours = others.iter().position(|entry| Writer::of(entry).is_our_apply());
     let mut theirs = theirs.into_iter();
     // Without an entry of ours, the first of theirs becomes it.
     let mut ours = ours.map(|index| others.remove(index)).or_else(|| theirs.next())?;
@@ -79,18 +97,49 @@ fn reclaimed(entries: &[Value], override_managers: &[String]) -> Option<Vec<Valu
     Some(others)
 }
 
-fn is_main_resource(entry: &Value) -> bool {
-    entry["subresource"].as_str().unwrap_or_default().is_empty()
+/// Who wrote an entry of `metadata.managedFields`, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Writer<'a> {
+    /// The manager's name.
+    pub manager: &'a str,
+    /// `Apply` or `Update`.
+    pub operation: &'a str,
+    /// The subresource; empty for the main resource.
+    pub subresource: &'a str,
 }
 
-fn is_taken_over(entry: &Value, override_managers: &[String]) -> bool {
-    let manager = entry["manager"].as_str().unwrap_or_default();
-    let applied = entry["operation"] == "Apply";
-    let by_name = MANAGERS
-        .iter()
-        .any(|(name, also_applied)| manager.starts_with(name) && (!applied || *also_applied));
-    let overridden = override_managers.iter().any(|name| manager.starts_with(name.as_str()));
-    is_main_resource(entry) && (by_name || overridden) && !(applied && manager == FIELD_MANAGER)
+impl<'a> Writer<'a> {
+    /// The writer of an entry; missing parts are empty.
+    pub(crate) fn of(entry: &'a Value) -> Self {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        Writer {
+            manager: text("manager"),
+            operation: text("operation"),
+            subresource: text("subresource"),
+        }
+    }
+
+    /// Whether the entry holds what we applied.
+    pub(crate) fn is_our_apply(self) -> bool {
+        self.manager == FIELD_MANAGER && self.operation == "Apply" && self.is_main_resource()
+    }
+
+    /// Whether the fields of the entry become ours.
+    pub(crate) fn is_taken_over(self, override_managers: &[String]) -> bool {
+        let applied = self.operation == "Apply";
+        let by_name = MANAGERS
+            .iter()
+            .any(|(name, also_applied)| self.manager.starts_with(name) && (!applied || *also_applied));
+        let overridden = override_managers
+            .iter()
+            .any(|name| self.manager.starts_with(name.as_str()));
+        self.is_main_resource() && (by_name || overridden) && !(applied && self.manager == FIELD_MANAGER)
+    }
+
+    /// Whether the entry is not about a subresource.
+    pub(crate) fn is_main_resource(self) -> bool {
+        self.subresource.is_empty()
+    }
 }
 
 /// The union of two sets of fields. A field without fields below is in the set itself; one with fields below is only

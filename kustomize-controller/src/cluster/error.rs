@@ -66,6 +66,11 @@ impl ApiError {
         matches!(self, ApiError::Status(status) if status.is_not_found() && status.message.starts_with(NO_PATH))
     }
 
+    /// Whether the definition of the kind is on its way out, so that no object of it can be created any more.
+    pub(crate) fn is_about_terminating_definition(&self) -> bool {
+        matches!(self, ApiError::Status(status) if status.is_forbidden() && status.message.contains(TERMINATING))
+    }
+
     /// The answer to a path that nothing is served at.
     pub(crate) fn not_found(request: &str) -> Self {
         ApiError::Status(
@@ -141,6 +146,8 @@ impl ApiError {
 const IMMUTABLE: [&str; 2] = ["is immutable", "immutable field"];
 /// What the API server's own validation says about changes of Services, role bindings and StatefulSets.
 const UNCHANGEABLE: [&str; 3] = ["may not change", "cannot change", "other than"];
+/// What API servers say of objects whose definition is being deleted.
+const TERMINATING: &str = "custom resource definition is terminating";
 /// What client-go says about a path that nothing is served at.
 const NO_PATH: &str = "the server could not find the requested resource";
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";

@@ -12,6 +12,7 @@ mod discovery;
 mod error;
 mod path;
 mod pods;
+mod rights;
 mod wire;
 
 pub use discovery::Resource;
@@ -24,6 +25,7 @@ use http::{HeaderValue, Method};
 use kube::client::Body;
 use kube::{Client, Config};
 use path::encoded;
+use runtime::lease::Fence;
 use runtime::lock;
 use runtime::metrics::Metrics;
 use serde_json::{Value, json};
@@ -106,16 +108,26 @@ pub struct Cluster {
 }
 
 impl Clusters {
-    /// For the API server of a configuration. Its requests are counted in the metrics.
+    /// For the API server of a configuration, and for a process that takes part in no election: nothing keeps it from
+    /// writing. Otherwise as [`Clusters::fenced`].
+    ///
+    /// # Errors
+    /// A configuration that no client can be made of.
+    pub fn new(config: Config, metrics: &Metrics, limits: Limits) -> anyhow::Result<Self> {
+        Self::fenced(config, metrics, limits, &Fence::open())
+    }
+
+    /// For the API server of a configuration. Its requests are counted in the metrics, and no identity writes while the
+    /// fence is closed.
     ///
     /// Must be called within the async runtime that the clients are used in.
     ///
     /// # Errors
     /// A configuration that no client can be made of.
-    pub fn new(mut config: Config, metrics: &Metrics, limits: Limits) -> anyhow::Result<Self> {
+    pub fn fenced(mut config: Config, metrics: &Metrics, limits: Limits, fence: &Fence) -> anyhow::Result<Self> {
         // Attempts are counted and bounded here; the library's own would go on for many minutes.
         config.default_retry = false;
-        let client = runtime::client::build(config, metrics)?;
+        let client = runtime::client::build(config, metrics, fence)?;
         let wire = Wire {
             client,
             slots: Arc::new(Semaphore::new(limits.in_flight.max(1))),
@@ -269,6 +281,11 @@ impl Cluster {
         self.discovery.learn(definition);
     }
 
+    /// Takes note that nothing is served where a kind should be: the next lookup asks again.
+    pub(crate) fn forget(&self, resource: &Resource) {
+        self.discovery.forget(resource);
+    }
+
     /// The live object; nothing when there is none.
     ///
     /// # Errors
@@ -363,20 +380,22 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Deletes the very object with that uid, and what it owns in the background; another one of that name is left
-    /// alone. That it is gone already is no error.
+    /// Deletes an object of that uid, resource version, or both, and what it owns in the background; another one of that
+    /// name, or one that has changed since, is left alone with a conflict. Returns the uid; nothing when it is gone
+    /// already.
     pub(crate) async fn delete(
         &self,
         resource: &Resource,
         namespace: &str,
         name: &str,
-        uid: &str,
-    ) -> Result<(), ApiError> {
+        uid: Option<&str>,
+        version: Option<&str>,
+    ) -> Result<Option<String>, ApiError> {
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
-            "preconditions": { "uid": uid },
+            "preconditions": { "uid": uid, "resourceVersion": version },
         });
         let path = path::object(resource, namespace, name)?;
         let body = (JSON, options.to_string().into_bytes());
@@ -384,8 +403,13 @@ impl Cluster {
             .send(Method::DELETE, "delete", path, resource, name, METADATA, Some(body))
             .await
         {
-            Err(error) if error.is_not_found() => Ok(()),
-            answer => answer.map(drop),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+            // The object if it is on its way out, a status if it is gone.
+            Ok(answer) => {
+                let uid = answer.pointer("/metadata/uid").or(answer.pointer("/details/uid"));
+                Ok(Some(uid.and_then(Value::as_str).unwrap_or_default().to_owned()))
+            }
         }
     }
 

@@ -2,20 +2,22 @@
 
 use super::run::{Applying, Awaited, Checking, Step, Waiting};
 use super::{About, Kustomizer, Progress, Report};
-use crate::apply::{self, ChangeSet, Entry, Options, StageFailure, StageResult};
+use crate::apply::{self, Action, ChangeSet, Entry, Memory, Options, StageFailure, StageResult};
 use crate::changes;
 use crate::failure::Failure;
-use crate::health::{Kind, Status};
+use crate::health::Kind;
+use crate::holdings::Trust;
 use crate::inventory::{self, ObjectId, Owned};
 use crate::prune::{self, Owner};
 use crate::stages;
-use crate::wait::{self, Judgement};
+use crate::wait::{self, Judgement, Look};
 use api::kustomize::{ChangeEntry, ChangeKind};
 use api::meta::condition::HEALTHY;
 use jiff::Timestamp;
 use runtime::conditions::Verdict;
 use runtime::events::Severity;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a stage of definitions may take to be there; Flux's fixed limit.
@@ -23,11 +25,16 @@ const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a stage is looked at when no watch tells, at first and later.
 const STAGE_POLL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
+/// The reason of the event about a tug of war.
+const CONTESTED: &str = "DriftContested";
+
 /// Why the stages were not applied.
 struct StageError {
     text: String,
     /// The API server went away: some of what was asked for may have been done.
     unreachable: bool,
+    /// Objects that may have been created nevertheless.
+    uncertain: Vec<Owned>,
 }
 
 impl StageError {
@@ -35,6 +42,7 @@ impl StageError {
         StageError {
             text,
             unreachable: false,
+            uncertain: Vec::new(),
         }
     }
 
@@ -42,6 +50,7 @@ impl StageError {
         StageError {
             text: failure.to_string(),
             unreachable: failure.is_unreachable(),
+            uncertain: failure.uncertain(),
         }
     }
 }
@@ -81,7 +90,14 @@ impl Kustomizer {
             &applying.inherited,
             Timestamp::now(),
         );
-        status.inventory.clone_from(&applying.before);
+        // Unlike in Flux, what was created is owned although the rest failed, so that the next revision can prune it.
+        let before = inventory::from_status(applying.before.as_ref());
+        let created = applying.applied.changed().map(|entry| entry.owned.clone());
+        let owned = inventory::with(before, created.chain(failure.uncertain.iter().cloned()));
+        status.inventory = match owned.is_empty() {
+            true => applying.before.clone(),
+            false => Some(inventory::to_status(&owned)),
+        };
         Err(Failure::Apply(format!("{failure}\n{lines}")))
     }
 
@@ -96,6 +112,12 @@ impl Kustomizer {
             force: about.object.spec.force,
             concurrency: self.context.policy.concurrent_ssa,
             override_managers: self.context.policy.override_managers.clone(),
+            memory: Memory {
+                holdings: Arc::clone(&self.holdings),
+                owner: Arc::clone(&about.owner),
+                trust: about.trust,
+                watches: Some(self.watches.clone()),
+            },
         };
         if let Some(id) = &applying.manifests.encrypted {
             return Err(StageError::known(format!(
@@ -112,7 +134,7 @@ impl Kustomizer {
                 }
                 applying.waiting = None;
             }
-            let manifests = std::sync::Arc::clone(&applying.manifests);
+            let manifests = Arc::clone(&applying.manifests);
             let Some(stage) = manifests.stages.get(applying.stage) else {
                 return Ok(None);
             };
@@ -120,23 +142,25 @@ impl Kustomizer {
                 applying.stage += 1;
                 continue;
             }
-            let looked = Instant::now();
+            applying.looked = Instant::now();
             let plan = apply::plan_stage(&applying.cluster, &stage.objects, &options).await;
             let plan = match plan {
                 Ok(plan) => plan,
                 Err(failure) => {
                     let lacking = failure.no_matches();
                     let (asked, trigger) = (&self.context.asked, &self.context.trigger);
-                    lacking.for_each(|error| asked.lacks(trigger, super::name(about.object), &error.id.group, looked));
+                    lacking.for_each(|error| {
+                        asked.lacks(trigger, super::name(about.object), &error.id.group, applying.looked)
+                    });
                     return Err(StageError::of(&failure));
                 }
             };
             if plan.writes() {
-                self.write_plan(about, report, applying, &plan.changes()).await;
+                self.write_plan(about, report, applying, &plan.changes()).await?;
             }
             match plan.carry_out(&applying.cluster, &stages::rank, &options).await {
                 Ok(StageResult::Applied(applied)) => {
-                    let awaited = stage.awaited.then(|| applied.owned());
+                    let awaited = stage.awaited.then(|| looks(applied.entries.iter()));
                     applying.applied.extend(applied);
                     applying.stage += 1;
                     if let Some(objects) = awaited.filter(|objects| !objects.is_empty()) {
@@ -145,14 +169,10 @@ impl Kustomizer {
                 }
                 // Deleted to be made anew, but still there: the stage is tried again when they are gone.
                 Ok(StageResult::Waiting(ids)) => {
-                    let objects = ids
-                        .into_iter()
-                        .map(|id| Owned {
-                            id,
-                            version: String::new(),
-                        })
-                        .collect();
-                    applying.waiting = Some(Waiting::Absence(Awaited::new(applying.cluster.clone(), objects)));
+                    let version = String::new;
+                    let looks = ids.into_iter().map(|id| Look::new(Owned { id, version: version() }));
+                    let awaited = Awaited::new(applying.cluster.clone(), looks.collect());
+                    applying.waiting = Some(Waiting::Absence(awaited));
                 }
                 Err(failure) => {
                     applying.applied.extend(failure.applied.clone());
@@ -163,14 +183,30 @@ impl Kustomizer {
     }
 
     /// Writes down what is about to be changed, so that it is told and owned even if this process dies in between.
-    async fn write_plan(&self, about: &About<'_>, report: &mut Report, applying: &Applying, planned: &ChangeSet) {
-        let entries: Vec<_> = planned.changed().map(told).collect();
+    async fn write_plan(
+        &self,
+        about: &About<'_>,
+        report: &mut Report,
+        applying: &Applying,
+        planned: &ChangeSet,
+    ) -> Result<(), StageError> {
+        let entries: Vec<_> = planned.changed().map(Entry::told).collect();
         let ring = &mut report.status_mut().changes;
         changes::plan(ring, ChangeKind::Apply, &about.origin(), &entries, Timestamp::now());
         self.own(report, applying, &planned.owned());
-        // A plan that cannot be written is a message that may be lost, not a reason to leave the cluster as it is.
-        if let Err(error) = report.write().await {
-            tracing::info!(%error, "cannot write the plan of changes");
+        let Err(error) = report.write().await else {
+            return Ok(());
+        };
+        tracing::info!(%error, "cannot write the plan of changes");
+        // Nobody would know that a new object is to be pruned one day. Without new ones a message may be lost, which is no
+        // reason to leave the cluster as it is.
+        match planned.entries.iter().any(|entry| entry.action == Action::Created) {
+            true => Err(StageError {
+                text: format!("cannot write the inventory before objects are created: {error}"),
+                unreachable: true,
+                uncertain: Vec::new(),
+            }),
+            false => Ok(()),
         }
     }
 
@@ -186,7 +222,7 @@ impl Kustomizer {
         let me = super::name(about.object);
         let over = match waiting {
             Waiting::Presence(awaited) => {
-                self.look_at(&me, awaited).await;
+                self.look_at(&me, &about.owner, awaited).await;
                 match wait::judge(&awaited.known, false, awaited.since.elapsed() >= STAGE_TIMEOUT) {
                     Judgement::Ready => true,
                     Judgement::Waiting => false,
@@ -194,11 +230,9 @@ impl Kustomizer {
                 }
             }
             Waiting::Absence(awaited) => {
-                self.look_at(&me, awaited).await;
+                self.look_at(&me, &about.owner, awaited).await;
                 // Another object may have taken the place: the plan of the stage sees it.
-                let going =
-                    |status: &Option<Status>| status.as_ref().is_some_and(|status| status.kind == Kind::Terminating);
-                !awaited.known.iter().any(|(_, status)| going(status))
+                !awaited.known.iter().any(|look| look.is(Kind::Terminating))
             }
         };
         if over {
@@ -226,22 +260,55 @@ impl Kustomizer {
             );
         }
         confirm(about, report, ChangeKind::Apply, &applied);
+        self.judge_contests(about, report, &applied);
         let before = inventory::from_status(applying.before.as_ref());
         let now = applied.owned();
         let stale = inventory::stale(&before, &now);
+        self.holdings
+            .applied_all(&about.owner, &now.iter().map(|owned| &owned.id).collect());
         report.status_mut().inventory = Some(inventory::to_status(&now));
+        let interests = self.interests(now.iter().map(|owned| &owned.id));
+        runtime::lock(&self.interests).insert(about.uid(), interests);
         self.prune(about, report, applying, &stale).await?;
-        let set = self.health_set(about, &applied);
+        let present = applied.entries.iter().filter(|entry| entry.is_present());
+        let set = self.health_set(about, looks(present));
         let mut awaited = Awaited::new(applying.cluster.clone(), set);
         awaited.vanishing.clone_from(&applying.manifests.vanishing);
         let was_healthy = report.is(HEALTHY, Verdict::True);
-        let digest = applying.manifests.digest.clone();
+        let build = applying.build.clone();
         Ok(Progress::Step(Step::Check(Box::new(Checking {
             awaited,
-            digest,
+            build,
             changed,
             was_healthy,
         }))))
+    }
+
+    /// Tells when another controller keeps changing what is corrected, and notes when it has stopped.
+    fn judge_contests(&self, about: &About<'_>, report: &Report, applied: &ChangeSet) {
+        for entry in &applied.entries {
+            let id = &entry.owned.id;
+            match (&entry.correction, entry.action, about.trust) {
+                (Some(correction), ..) => {
+                    let manager = correction.manager.as_deref();
+                    if let Some(contest) = self.holdings.corrected(id, &correction.fields, manager) {
+                        tracing::warn!(object = %id, field = contest.field, manager, "drift is contested");
+                        self.warn(about.object, report, CONTESTED, &contest.to_string(), &about.origin());
+                    }
+                }
+                (None, Action::Unchanged, Trust::Nothing | Trust::Watches) => self.holdings.settled(id),
+                (None, ..) => {}
+            }
+        }
+    }
+
+    /// Forgets objects that are not held any more. Returns the versions of those that may be deleted without a look.
+    pub(super) fn let_go(&self, owner: &Owner, objects: &[Owned]) -> HashMap<ObjectId, u64> {
+        let ids = || objects.iter().map(|owned| &owned.id);
+        let version = |id: &ObjectId| Some((id.clone(), self.holdings.deletable(owner, id)?));
+        let known = ids().filter_map(version).collect();
+        self.holdings.release(owner, ids());
+        known
     }
 
     async fn prune(
@@ -252,6 +319,7 @@ impl Kustomizer {
         stale: &[Owned],
     ) -> Result<(), Failure> {
         if !about.object.spec.prune || stale.is_empty() {
+            self.let_go(&about.owner, stale);
             return Ok(());
         }
         let planned: Vec<_> = stale.iter().map(|owned| deletion(&owned.id)).collect();
@@ -266,11 +334,12 @@ impl Kustomizer {
         let now = inventory::from_status(report.status().inventory.as_ref());
         report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now.clone(), stale.to_vec())));
         report.write().await?;
-        let owner = owner(about);
+        let known = self.let_go(&about.owner, stale);
         let pruned = prune::delete(
             &applying.cluster,
             stale,
-            &owner,
+            &about.owner,
+            &|id| known.get(id).copied(),
             &stages::rank,
             self.context.policy.concurrent_ssa,
         )
@@ -306,9 +375,9 @@ fn pause(waiting: &Waiting) -> Duration {
 /// Confirms in the ring of changes what came of a plan.
 fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &ChangeSet) {
     let done: Vec<_> = match kind {
-        ChangeKind::Apply => changes.changed().map(told).collect(),
+        ChangeKind::Apply => changes.changed().map(Entry::told).collect(),
         // As in Flux, what was looked at and left is told too.
-        ChangeKind::Prune | ChangeKind::Delete => changes.entries.iter().map(told).collect(),
+        ChangeKind::Prune | ChangeKind::Delete => changes.entries.iter().map(Entry::told).collect(),
     };
     let present: HashSet<_> = changes.entries.iter().map(|entry| entry.owned.id.to_string()).collect();
     let found = |object: &str| present.contains(object);
@@ -322,21 +391,20 @@ fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &C
     );
 }
 
-pub(super) fn told(entry: &Entry) -> ChangeEntry {
-    ChangeEntry {
-        object: entry.owned.id.to_string(),
-        action: entry.action.to_string(),
-    }
-}
-
 fn deletion(id: &ObjectId) -> ChangeEntry {
     ChangeEntry {
         object: id.to_string(),
         action: "deleted".to_owned(),
+        ..ChangeEntry::default()
     }
 }
 
-fn owner(about: &About<'_>) -> Owner {
-    let (namespace, name) = super::name(about.object);
-    Owner { namespace, name }
+/// Objects to wait for, with what the API server's answers say of them.
+fn looks<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Look> {
+    let look = |entry: &Entry| Look {
+        owned: entry.owned.clone(),
+        status: entry.answer.as_ref().map(|answer| answer.status.clone()),
+        version: entry.answer.as_ref().map_or(0, |answer| answer.version),
+    };
+    entries.map(look).collect()
 }

@@ -1,17 +1,19 @@
 //! The last step of a run: what was applied becomes healthy, or does not.
 //!
-//! Objects are looked at once at the start; afterwards only those that a watch saw change, and all that are not there
-//! yet every few seconds, because objects that somebody else owns are not watched.
+//! What the answers to the apply told is taken from them. Everything else is looked at once at the start; afterwards only
+//! what a watch saw change, and every few seconds what is not there yet and no watch tells of, because objects without
+//! owner are not watched.
 
 use super::run::{Awaited, Checking};
 use super::{About, HEALTH_CHECKS, Kustomizer, Name, Progress, Report, Success};
-use crate::apply::ChangeSet;
 use crate::cluster::Cluster;
+use crate::drift::resource_version;
 use crate::failure::Failure;
 use crate::health::{self, Kind, Status};
 use crate::inventory::{ObjectId, Owned, group_version};
-use crate::wait::{self, Judgement};
-use crate::watch::State;
+use crate::prune::Owner;
+use crate::wait::{self, Judgement, Look};
+use crate::watch::{Interest, State, Watches};
 use api::Duration;
 use api::meta::condition::HEALTHY;
 use api::meta::reason;
@@ -19,10 +21,14 @@ use futures::{FutureExt, StreamExt};
 use runtime::conditions::Verdict;
 use runtime::events::Severity;
 use std::collections::HashSet;
+use std::time::Instant;
 
-/// How often everything that is not there yet is looked at.
+/// How often everything that is not there yet is looked at although watches tell of it: nothing should go unnoticed, but
+/// should it, the wait must end.
+const WATCHED_POLL: std::time::Duration = std::time::Duration::from_secs(30);
+/// How often everything that is not there yet and that no watch tells of is looked at.
 const POLL: std::time::Duration = std::time::Duration::from_secs(5);
-/// The same where no watch tells of changes.
+/// The same where the watches are not there yet, or not allowed.
 const BLIND_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 /// The shortest pause.
 const LEAST: std::time::Duration = std::time::Duration::from_millis(10);
@@ -39,14 +45,15 @@ impl Kustomizer {
         let me = super::name(about.object);
         let success = |checking: &Checking| {
             Progress::Done(Success {
-                digest: checking.digest.clone(),
+                build: checking.build.clone(),
+                changed: checking.changed,
             })
         };
         if checking.awaited.known.is_empty() {
             report.remove(HEALTHY);
             return Ok(success(checking));
         }
-        self.look_at(&me, &mut checking.awaited).await;
+        self.look_at(&me, &about.owner, &mut checking.awaited).await;
         let elapsed = checking.awaited.since.elapsed();
         let took = Duration::from(elapsed);
         match wait::judge(
@@ -57,7 +64,8 @@ impl Kustomizer {
             Judgement::Waiting => {
                 about.progress(report, HEALTH_CHECKS);
                 let left = about.timeout.std().saturating_sub(elapsed);
-                Ok(Progress::Wait(pause(&checking.awaited).min(left).max(LEAST)))
+                let pause = patience(&self.watches, &checking.awaited);
+                Ok(Progress::Wait(pause.min(left).max(LEAST)))
             }
             Judgement::Ready => {
                 let message = format!("Health check passed in {took}");
@@ -76,92 +84,99 @@ impl Kustomizer {
         }
     }
 
-    /// Looks at what is not there yet or was seen to change; at everything, and with watches open, the first time.
-    pub(super) async fn look_at(&self, me: &Name, awaited: &mut Awaited) {
+    /// Looks at what is not known to be there: at what was never looked at, at what a watch has seen change since, and
+    /// now and then at everything that is not there yet.
+    pub(super) async fn look_at(&self, me: &Name, owner: &Owner, awaited: &mut Awaited) {
         if awaited.interests.is_empty() {
-            let ids = awaited.known.iter().map(|(owned, _)| owned.id.clone());
-            runtime::lock(&self.watched).expect(me.clone(), ids);
-            let kinds: HashSet<_> = awaited
-                .known
-                .iter()
-                .map(|(owned, _)| (&owned.id.group, &owned.id.kind))
-                .collect();
-            awaited.interests = kinds
-                .into_iter()
-                .map(|(group, kind)| self.watches.interest(group, kind))
-                .collect();
+            let ids = awaited.known.iter().map(|look| look.owned.id.clone());
+            runtime::lock(&self.watched).expect(me, ids);
+            awaited.interests = self.interests(awaited.known.iter().map(|look| &look.owned.id));
         }
-        let dirty = runtime::lock(&self.watched).take(me);
+        let now = Instant::now();
+        let all = awaited
+            .looked
+            .is_some_and(|looked| now.duration_since(looked) >= patience(&self.watches, awaited));
+        if all || awaited.looked.is_none() {
+            awaited.looked = Some(now);
+        }
         let (cluster, vanishing) = (&awaited.cluster, &awaited.vanishing);
-        let due = awaited.known.iter().enumerate().filter(|(_, (owned, status))| {
-            dirty.contains(&owned.id) || !status.as_ref().is_some_and(|status| status.kind == Kind::Current)
-        });
-        // Boxed and collected: a closure that lives across an await would keep callers from being spawned.
-        let looks: Vec<_> = due
-            .map(|(index, (owned, _))| {
-                let owned = owned.clone();
-                async move { (index, self.look(cluster, &owned, vanishing).await) }.boxed()
-            })
-            .collect();
+        let mut looks = Vec::new();
+        for (index, look) in awaited.known.iter_mut().enumerate() {
+            let id = &look.owned.id;
+            if look.status.is_none() && self.holdings.is_healthy(owner, id) {
+                let message = String::new();
+                look.status = Some(Status {
+                    kind: Kind::Current,
+                    message,
+                });
+                look.version = self.watches.seen(id).map_or(0, |(version, _)| version);
+                continue;
+            }
+            let seen = self.watches.seen(id).map_or(0, |(version, _)| version);
+            if look.status.is_none() || seen > look.version || (all && !look.is(Kind::Current)) {
+                // Of what is not there, no answer tells a version.
+                look.version = look.version.max(seen);
+                let owned = look.owned.clone();
+                // Boxed and collected: a closure that lives across an await would keep callers from being spawned.
+                looks.push(async move { (index, self.look(cluster, &owned, vanishing).await) }.boxed());
+            }
+        }
         let seen: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS).collect().await;
-        for (index, status) in seen {
-            awaited.known[index].1 = status;
+        for (index, (status, version)) in seen {
+            let look = &mut awaited.known[index];
+            look.version = look.version.max(version);
+            look.status = status;
+            self.holdings
+                .judged(owner, &look.owned.id, version, look.is(Kind::Current));
         }
     }
 
-    /// The health of one object as it is now; nothing when it cannot be determined.
-    async fn look(&self, cluster: &Cluster, owned: &Owned, vanishing: &HashSet<ObjectId>) -> Option<Status> {
+    /// Keeps the watches of kinds open.
+    pub(super) fn interests<'a>(&self, ids: impl Iterator<Item = &'a ObjectId>) -> Vec<Interest> {
+        let kinds: HashSet<_> = ids.map(|id| (&id.group, &id.kind)).collect();
+        let interest = |(group, kind): (&String, &String)| self.watches.interest(group, kind);
+        kinds.into_iter().map(interest).collect()
+    }
+
+    /// The health of one object as it is now, nothing when it cannot be determined, and the version that was looked at.
+    async fn look(&self, cluster: &Cluster, owned: &Owned, vanishing: &HashSet<ObjectId>) -> (Option<Status>, u64) {
         let ObjectId {
             group,
             kind,
             namespace,
             name,
         } = &owned.id;
-        let unknown = |error: &dyn std::fmt::Display| {
-            Some(Status {
-                kind: Kind::Unknown,
-                message: error.to_string(),
-            })
-        };
+        let is = |kind: Kind, message: String| (Some(Status { kind, message }), 0);
         let resource = match cluster.preferred(group, kind).await {
             Ok(resource) => resource,
-            Err(error) => return unknown(&error),
+            Err(error) => return is(Kind::Unknown, error.to_string()),
         };
         if resource.namespaced && namespace.is_empty() {
-            return None;
+            return (None, 0);
         }
         let object = match cluster.find(&resource, namespace, name).await {
             Ok(Some(object)) => object,
             // A job that may vanish once it is done has done its work.
-            Ok(None) if vanishing.contains(&owned.id) => {
-                return Some(Status {
-                    kind: Kind::Current,
-                    message: String::new(),
-                });
-            }
-            Ok(None) => {
-                return Some(Status {
-                    kind: Kind::NotFound,
-                    message: String::new(),
-                });
-            }
-            Err(error) => return unknown(&error),
+            Ok(None) if vanishing.contains(&owned.id) => return is(Kind::Current, String::new()),
+            Ok(None) => return is(Kind::NotFound, String::new()),
+            Err(error) => return is(Kind::Unknown, error.to_string()),
         };
+        let version = resource_version(&object).parse().unwrap_or_default();
         let status = health::status(&object);
         if status.kind != Kind::InProgress || !health::looks_at_pods(group, kind) {
-            return Some(status);
+            return (Some(status), version);
         }
         // A workload whose pods have failed does not get there by waiting.
         let pods = cluster.pods_of(&object).await.unwrap_or_default();
-        Some(health::status_with_pods(&object, &pods))
+        (Some(health::status_with_pods(&object, &pods)), version)
     }
 
-    /// The objects whose health matters: all that were applied, or the ones the spec names; never this one itself.
-    pub(super) fn health_set(&self, about: &About<'_>, applied: &ChangeSet) -> Vec<Owned> {
+    /// The objects whose health matters: all that are applied, or the ones the spec names; never this one itself.
+    pub(super) fn health_set(&self, about: &About<'_>, applied: Vec<Look>) -> Vec<Look> {
         let object = about.object;
         let (namespace, name) = super::name(object);
         let set: Vec<_> = match object.spec.wait {
-            true => applied.present().cloned().collect(),
+            true => applied,
             false => object
                 .spec
                 .health_checks
@@ -174,21 +189,28 @@ impl Kustomizer {
                         namespace: check.namespace.clone().unwrap_or_default(),
                         name: check.name.clone(),
                     };
-                    Owned {
-                        id,
-                        version: version.to_owned(),
-                    }
+                    let known = applied.iter().find(|look| look.owned.id == id).cloned();
+                    let version = version.to_owned();
+                    known.unwrap_or_else(|| Look::new(Owned { id, version }))
                 })
                 .collect(),
         };
         let myself = |id: &ObjectId| id.kind == "Kustomization" && id.namespace == namespace && id.name == name;
-        set.into_iter().filter(|owned| !myself(&owned.id)).collect()
+        set.into_iter().filter(|look| !myself(&look.owned.id)).collect()
     }
 }
 
-/// When to look again, whatever watches tell: soon where they tell nothing.
-fn pause(awaited: &Awaited) -> std::time::Duration {
-    match awaited.interests.iter().all(|interest| interest.state() == State::Live) {
+/// How long what is not there yet may go without a look.
+fn patience(watches: &Watches, awaited: &Awaited) -> std::time::Duration {
+    let live = awaited.interests.iter().all(|interest| interest.state() == State::Live);
+    let told = |look: &Look| {
+        let id = &look.owned.id;
+        // What becomes of pods is not told by the workload.
+        watches.tells_of(id) && !health::looks_at_pods(&id.group, &id.kind)
+    };
+    let waiting = |look: &&Look| !look.is(Kind::Current);
+    match live {
+        true if awaited.known.iter().filter(waiting).all(told) => WATCHED_POLL,
         true => POLL,
         false => BLIND_POLL,
     }

@@ -1,14 +1,16 @@
 //! How a call ends: the only place that turns an outcome into conditions, history, events, metrics and the next call.
 
 use super::run::Run;
-use super::{Kustomizer, Outcome, Report, Rest, Success, requested, retry_interval};
+use super::settled::{Build, Rest, Settled};
+use super::{Kustomizer, Outcome, Report, Success, requested, retry_interval};
 use crate::changes::Origin;
 use crate::failure::{Failure, Fate, Notice, Retry};
 use crate::history;
+use crate::holdings::Trust;
 use crate::source::SourceRef;
 use api::Duration;
 use api::kustomize::{GROUP, Kustomization};
-use api::meta::condition::{READY, RECONCILING, STALLED};
+use api::meta::condition::{HEALTHY, READY, RECONCILING, STALLED};
 use api::meta::reason;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -17,6 +19,9 @@ use runtime::controller::Next;
 use runtime::events::Severity;
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// The pause before a run for what has drifted during the last one.
+const SOON: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Kustomizer {
     pub(super) async fn conclude(
@@ -35,6 +40,9 @@ impl Kustomizer {
         runtime::lock(&self.watched).forget(&me);
         let started = run.as_ref().map_or_else(Instant::now, |run| run.started);
         let took = Duration::from(started.elapsed());
+        let news = ended
+            .as_ref()
+            .is_ok_and(|success| success.changed || is_news(object, run.as_ref()));
         let next = match &ended {
             Ok(success) => self.succeeded(object, &mut report, run.as_ref(), success, took),
             Err(failure) => self.failed(object, &mut report, run.as_ref(), failure, took),
@@ -53,12 +61,23 @@ impl Kustomizer {
             runtime::lock(&self.rests).remove(&object.uid().unwrap_or_default());
             return Next::Backoff;
         }
-        self.settle(object, run.as_ref(), ended.as_ref().err(), next);
-        if ended.is_ok() {
+        self.rest(object, run.as_ref(), ended.as_ref().err(), next);
+        // What has drifted during the run has woken it in vain. What it could not help waits.
+        let soon = run
+            .as_ref()
+            .is_some_and(|run| self.holdings.has_drift(&super::owner(object), Some(run.started)));
+        if let Ok(success) = ended {
+            self.settle(object, run.as_ref(), success.build, next);
             self.wake_dependents(&me);
+        }
+        if news {
             let interval = object.spec.interval;
             let message = format!("Reconciliation finished in {took}, next run in {interval}");
             self.tell_commit_status(object, &report, run.as_ref(), &message);
+        }
+        if soon {
+            runtime::lock(&self.rests).remove(&object.uid().unwrap_or_default());
+            return Next::After(SOON);
         }
         next
     }
@@ -68,22 +87,54 @@ impl Kustomizer {
         &self,
         object: &Kustomization,
         mut report: Report,
-        run: Option<Run>,
+        mut run: Option<Run>,
         delay: std::time::Duration,
     ) -> Next {
+        let uid = object.uid().unwrap_or_default();
+        if let Some(quiet) = run.as_ref().and_then(Run::quiet)
+            && let Some(mut run) = run.take()
+        {
+            run.draft = Some(report);
+            runtime::lock(&self.runs).insert(uid, run);
+            return Next::After(delay.min(quiet));
+        }
         if let Err(error) = report.write().await {
             // Without its facts in the status the run must not go on: it starts over and finds its work done.
             tracing::info!(%error, "cannot write the status, will try again");
             return Next::Backoff;
         }
-        if let (Some(run), Some(uid)) = (run, object.uid()) {
+        if let Some(run) = run {
             runtime::lock(&self.runs).insert(uid, run);
         }
         Next::After(delay)
     }
 
+    /// Remembers what a success is made of.
+    fn settle(&self, object: &Kustomization, run: Option<&Run>, build: Build, next: Next) {
+        let (Some(run), Next::After(delay)) = (run, next) else {
+            return;
+        };
+        let verify_every = self.context.policy.verify_every;
+        let mut settled = runtime::lock(&self.settled);
+        let uid = object.uid().unwrap_or_default();
+        let (unverified, rights) = match settled.get(&uid) {
+            Some(before) if run.trust != Trust::Nothing => (before.unverified, before.rights),
+            Some(_) => (verify_every, run.rights),
+            // Those that start together are not verified together ever after.
+            None => (verify_every - fastrand::u32(..verify_every.div_ceil(2)), run.rights),
+        };
+        let after = Settled {
+            inputs: run.inputs.clone(),
+            build: Some(build),
+            due: Instant::now() + delay,
+            unverified,
+            rights,
+        };
+        settled.insert(uid, after);
+    }
+
     /// Remembers until when there is nothing to do.
-    fn settle(&self, object: &Kustomization, run: Option<&Run>, failure: Option<&Failure>, next: Next) {
+    fn rest(&self, object: &Kustomization, run: Option<&Run>, failure: Option<&Failure>, next: Next) {
         // What waits for something to appear is looked at whenever it is woken.
         let waits = failure.is_some_and(|failure| failure.fate().retry == Retry::AfterDependency);
         let until = match next {
@@ -98,6 +149,7 @@ impl Kustomizer {
                 uid,
                 Rest {
                     inputs: run.inputs.clone(),
+                    since: if failure.is_some() { run.started } else { Instant::now() },
                     until,
                 },
             ),
@@ -114,7 +166,13 @@ impl Kustomizer {
         took: Duration,
     ) -> Next {
         let origin = run.map(Run::origin).unwrap_or_default();
-        record(report, &origin, &success.digest, reason::RECONCILIATION_SUCCEEDED, took);
+        record(
+            report,
+            &origin,
+            &success.build.digest,
+            reason::RECONCILIATION_SUCCEEDED,
+            took,
+        );
         let Origin {
             revision,
             origin_revision,
@@ -128,7 +186,13 @@ impl Kustomizer {
         report.remove(RECONCILING);
         report.remove(STALLED);
         report.set(READY, Verdict::True, reason::RECONCILIATION_SUCCEEDED, &message);
-        Next::After(self.context.policy.interval.spread(interval.std()))
+        // What was corrected in between does not move the interval.
+        let due = runtime::lock(&self.settled)
+            .get(&object.uid().unwrap_or_default())
+            .filter(|_| run.is_some_and(|run| run.trust == Trust::Truce))
+            .map(|settled| settled.due.saturating_duration_since(Instant::now()))
+            .filter(|left| *left <= interval.std());
+        Next::After(due.unwrap_or_else(|| self.context.policy.interval.spread(interval.std())))
     }
 
     fn failed(
@@ -186,10 +250,16 @@ impl Kustomizer {
         let uid = object.uid().unwrap_or_default();
         let me = super::name(object);
         runtime::lock(&self.watched).forget(&me);
-        let mut report = self.ledger.begin(object);
-        if runtime::lock(&self.runs).remove(&uid).is_some() {
+        let mut run = runtime::lock(&self.runs).remove(&uid);
+        let mut report = self.resume(object, run.as_mut());
+        // What drifts meanwhile is looked at when it is resumed.
+        self.holdings.forget(&super::owner(object));
+        runtime::lock(&self.settled).remove(&uid);
+        runtime::lock(&self.interests).remove(&uid);
+        if run.is_some() {
             // What was waited for is not waited for any more.
             report.remove(RECONCILING);
+            [READY, HEALTHY].into_iter().for_each(|kind| report.restore(kind));
         }
         if let Some(requested) = requested(object) {
             report.status_mut().last_handled_reconcile_at = Some(requested);
@@ -220,7 +290,21 @@ impl Kustomizer {
         message: &str,
         origin: Option<&Origin>,
     ) {
-        self.notice(object, report, severity, message, origin, BTreeMap::new());
+        self.notice(object, report, None, severity, message, origin, BTreeMap::new());
+    }
+
+    /// Warns people, with a reason of its own.
+    pub(super) fn warn(&self, object: &Kustomization, report: &Report, reason: &str, message: &str, origin: &Origin) {
+        let (severity, annotations) = (Severity::Error, BTreeMap::new());
+        self.notice(
+            object,
+            report,
+            Some(reason),
+            severity,
+            message,
+            Some(origin),
+            annotations,
+        );
     }
 
     fn tell_commit_status(&self, object: &Kustomization, report: &Report, run: Option<&Run>, message: &str) {
@@ -228,6 +312,7 @@ impl Kustomizer {
         self.notice(
             object,
             report,
+            None,
             Severity::Info,
             message,
             run.map(Run::origin).as_ref(),
@@ -235,10 +320,12 @@ impl Kustomizer {
         );
     }
 
+    #[expect(clippy::too_many_arguments, reason = "private, and each of them differs per caller")]
     fn notice(
         &self,
         object: &Kustomization,
         report: &Report,
+        reason: Option<&str>,
         severity: Severity,
         message: &str,
         origin: Option<&Origin>,
@@ -254,10 +341,8 @@ impl Kustomizer {
             Severity::Info => "info",
             Severity::Error => "error",
         };
-        let reason = report
-            .condition(READY)
-            .map_or(fallback, |ready| ready.reason.as_str())
-            .to_owned();
+        let ready = report.condition(READY).map(|ready| ready.reason.as_str());
+        let reason = reason.or(ready).unwrap_or(fallback).to_owned();
         let notice = runtime::events::Notice {
             severity,
             reason,
@@ -266,6 +351,14 @@ impl Kustomizer {
         };
         self.context.process.recorder.tell(object, notice);
     }
+}
+
+/// Whether a success that changed nothing is worth an event: not the one of an interval, or of a revision, that found
+/// everything as it was. The status tells of these.
+fn is_news(object: &Kustomization, run: Option<&Run>) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+    let was_ready = runtime::conditions::is(conditions.unwrap_or_default(), READY, Verdict::True);
+    !was_ready || run.is_none_or(|run| run.trust == Trust::Nothing)
 }
 
 /// Ready=False, and what goes with it.

@@ -3,12 +3,12 @@
 //! What was deleted is written to the status before the finalizer is removed, because afterwards there is no status.
 
 use super::run::Terminating;
-use super::{Kustomizer, Report, STATUS_MANAGER, name, timeout};
-use crate::apply::ChangeSet;
+use super::{Kustomizer, Report, STATUS_MANAGER, name, owner, timeout};
+use crate::apply::{ChangeSet, Entry};
 use crate::changes::{self, Origin};
 use crate::cluster::Cluster;
 use crate::inventory::{self, Owned};
-use crate::prune::{self, Owner};
+use crate::prune;
 use crate::stages;
 use api::kustomize::{ChangeKind, DeletionPolicy, Kustomization};
 use api::meta::condition::READY;
@@ -53,11 +53,10 @@ impl Kustomizer {
             return Next::Event;
         }
         let uid = object.uid().unwrap_or_default();
-        runtime::lock(&self.runs).remove(&uid);
-        let mut report = self.ledger.begin(object);
+        let mut report = self.resume(object, runtime::lock(&self.runs).remove(&uid).as_mut());
         let next = match self.delete_objects(object, &mut report, &uid).await {
             Some(next) => next,
-            None => self.release(object).await,
+            None => self.release(object, &report).await,
         };
         if let Err(error) = report.write().await {
             tracing::info!(%error, "cannot write the status");
@@ -74,7 +73,10 @@ impl Kustomizer {
         }
         let waiting = runtime::lock(&self.terminating).remove(uid);
         if let Some(terminating) = waiting {
-            let cluster = self.cluster(object).ok()?;
+            let Ok(cluster) = self.cluster(object) else {
+                runtime::lock(&self.terminating).insert(uid.to_owned(), terminating);
+                return Some(Next::Backoff);
+            };
             return self.await_termination(object, report, &cluster, terminating).await;
         }
         let account = self.service_account(object);
@@ -119,15 +121,14 @@ impl Kustomizer {
         owned: &[Owned],
         fate: Fate,
     ) -> Option<Next> {
-        let (namespace, own_name) = name(object);
-        let owner = Owner {
-            namespace,
-            name: own_name,
-        };
+        let owner = owner(object);
+        // What goes is not drift.
+        let known = self.let_go(&owner, owned);
         let pruned = prune::delete(
             cluster,
             owned,
             &owner,
+            &|id| known.get(id).copied(),
             &stages::rank,
             self.context.policy.concurrent_ssa,
         )
@@ -167,7 +168,7 @@ impl Kustomizer {
             .map(|doomed| (&doomed.owned.id.group, &doomed.owned.id.kind))
             .collect();
         let ids = pruned.doomed.iter().map(|doomed| doomed.owned.id.clone());
-        runtime::lock(&self.watched).expect(name(object), ids);
+        runtime::lock(&self.watched).expect(&name(object), ids);
         let interests = kinds
             .into_iter()
             .map(|(group, kind)| self.watches.interest(group, kind))
@@ -206,8 +207,14 @@ impl Kustomizer {
         Some(Next::After(POLL.min(left)))
     }
 
-    async fn release(&self, object: &Kustomization) -> Next {
-        match finalizer::remove(&self.context.process.client, STATUS_MANAGER, object).await {
+    async fn release(&self, object: &Kustomization, report: &Report) -> Next {
+        self.holdings.forget(&owner(object));
+        // As it was written last, so that the removal is no conflict.
+        let mut newest = object.clone();
+        let (version, finalizers) = report.newest();
+        newest.metadata.resource_version = version.cloned();
+        newest.metadata.finalizers = finalizers.cloned();
+        match finalizer::remove(&self.context.process.client, STATUS_MANAGER, &newest).await {
             Ok(()) => Next::Event,
             Err(error) => {
                 tracing::info!(%error, "cannot remove the finalizer, will try again");
@@ -232,7 +239,7 @@ fn last_applied(report: &Report) -> Origin {
 
 /// Puts what was deleted into the ring of changes, for those who tell people.
 fn record(report: &mut Report, deleted: &ChangeSet) {
-    let entries: Vec<_> = deleted.entries.iter().map(super::apply::told).collect();
+    let entries: Vec<_> = deleted.entries.iter().map(Entry::told).collect();
     let (origin, now) = (last_applied(report), Timestamp::now());
     changes::confirm(
         &mut report.status_mut().changes,

@@ -17,6 +17,7 @@ mod conclude;
 mod fetch;
 mod finalize;
 pub mod run;
+mod settled;
 
 pub use asked::Asked;
 
@@ -26,9 +27,11 @@ use crate::changes::Origin;
 use crate::cluster::{Cluster, Clusters, Identity};
 use crate::dependency;
 use crate::failure::Failure;
+use crate::holdings::{Holdings, Meaning, Trust};
+use crate::prune::Owner;
 use crate::source::{self, Access, SourceRef, Sources};
 use crate::unsupported;
-use crate::watch::{Change, Sighting, Watches};
+use crate::watch::{Interest, News, Watches};
 use api::Duration;
 use api::kustomize::Kustomization;
 use api::meta::condition::{HEALTHY, READY, RECONCILING};
@@ -44,7 +47,9 @@ use runtime::metrics::ObjectLabels;
 use runtime::objects::Objects;
 use runtime::process::Process;
 use runtime::report::{Ledger, Report as RuntimeReport};
+use settled::{Build, Rest, Settled};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -55,7 +60,7 @@ pub const STATUS_MANAGER: &str = "gotk-kustomize-controller";
 pub type Report = RuntimeReport<Kustomization>;
 
 /// How a call ended.
-pub enum Outcome {
+enum Outcome {
     /// Everything is as it should be.
     Done(Success),
     /// Something is waited for; look again after this time at the latest.
@@ -71,9 +76,11 @@ impl From<Failure> for Outcome {
 }
 
 /// What a successful run leaves for the status.
-pub struct Success {
-    /// The digest of the built text.
-    pub digest: String,
+struct Success {
+    /// What was built, or would have been.
+    build: Build,
+    /// Whether anything was changed.
+    changed: bool,
 }
 
 /// What a Kustomization is to be treated as.
@@ -102,6 +109,8 @@ type Name = (String, String);
 pub struct Kustomizer {
     context: Context,
     ledger: Arc<Ledger<Kustomization>>,
+    /// What was applied, and whether it is as it was; shared with the watches.
+    holdings: Arc<Holdings>,
     watches: Watches,
     /// What is waited for; shared with the watches.
     watched: Arc<Mutex<Watched>>,
@@ -109,6 +118,12 @@ pub struct Kustomizer {
     terminating: Mutex<HashMap<String, Terminating>>,
     blocked: Mutex<HashMap<Name, HashSet<Name>>>,
     rests: Mutex<HashMap<String, Rest>>,
+    settled: Mutex<HashMap<String, Settled>>,
+    /// How often rights have changed; followed once somebody acts as an account.
+    rights: Arc<AtomicU64>,
+    rights_followed: std::sync::Once,
+    /// Keep the watches of applied kinds open.
+    interests: Mutex<HashMap<String, Vec<Interest>>>,
     builds: Arc<tokio::sync::Semaphore>,
 }
 
@@ -134,39 +149,53 @@ pub struct Context {
     pub sees_all: bool,
 }
 
-/// A Kustomization that has nothing to do before a time, unless its inputs change.
-struct Rest {
-    inputs: Inputs,
-    until: Option<Instant>,
-}
-
-/// How long a watch of applied objects stays open after the last one that waited.
+/// How long a watch of applied objects stays open after the last Kustomization that needs it.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(60);
-/// The rest of one that only a change of its inputs can help.
-const LONG: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+/// What a call has to do.
+enum Occasion {
+    /// Nothing, for so long.
+    Rest(std::time::Duration),
+    /// A run that relies so far on what was applied before.
+    Run(Trust),
+}
 
 impl Kustomizer {
     /// A reconciler with nothing under way.
     pub fn new(context: Context) -> Arc<Self> {
-        let watched: Arc<Mutex<Watched>> = Arc::default();
-        let seen = {
-            let (watched, trigger) = (Arc::clone(&watched), context.trigger.clone());
-            move |sighting: Sighting| notice(&watched, &trigger, &sighting)
+        let (watched, holdings) = (Arc::<Mutex<Watched>>::default(), Arc::<Holdings>::default());
+        let tell = {
+            let (watched, holdings) = (Arc::clone(&watched), Arc::clone(&holdings));
+            let (trigger, objects) = (context.trigger.clone(), context.objects.clone());
+            move |news: News| notice(&watched, &holdings, &trigger, &objects, &news)
         };
-        let watches = Watches::new(context.clusters.own(), context.process.shutdown.clone(), LINGER, seen);
-        let ledger = Ledger::new(context.process.client.clone(), STATUS_MANAGER);
+        let shutdown = context.process.shutdown.clone();
+        let managers = context.policy.override_managers.clone();
+        let watches = Watches::new(context.clusters.own(), shutdown, LINGER, managers, tell);
+        let objects = context.objects.clone();
+        let store = move |namespace: &str, name: &str| objects.get(namespace, name);
+        let ledger = Ledger::new(context.process.client.clone(), STATUS_MANAGER, store);
         let builders = std::thread::available_parallelism().map_or(2, usize::from);
         Arc::new(Kustomizer {
             context,
             ledger,
+            holdings,
             watches,
             watched,
             runs: Mutex::default(),
             terminating: Mutex::default(),
             blocked: Mutex::default(),
             rests: Mutex::default(),
+            settled: Mutex::default(),
+            rights: Arc::default(),
+            rights_followed: std::sync::Once::new(),
+            interests: Mutex::default(),
             builds: Arc::new(tokio::sync::Semaphore::new(builders)),
         })
+    }
+
+    /// Definitions of an API group have changed: what could not be watched may be now.
+    pub fn defined(&self, group: &str) {
+        self.watches.defined(group);
     }
 
     /// The pipeline: goes on with a run, or starts one, until it has an outcome or has to wait.
@@ -186,9 +215,11 @@ impl Kustomizer {
             // Superseded: whatever the old run waited for does not matter any more.
             *run = None;
         }
+        let mut trust = Trust::Nothing;
         if run.is_none() {
-            if !asked && let Some(rest) = self.rest(object, &inputs) {
-                return Outcome::Wait(rest);
+            match self.occasion(object, &inputs, asked) {
+                Occasion::Rest(rest) => return Outcome::Wait(rest),
+                Occasion::Run(known) => trust = known,
             }
             if let Err(failure) = self.dependencies(object, &artifact.revision).await {
                 return failure.into();
@@ -198,18 +229,35 @@ impl Kustomizer {
             inputs,
             artifact: artifact.clone(),
             started: Instant::now(),
-            step: Step::Fetch { attempts: 0 },
+            trust,
+            rights: self.rights.load(Ordering::Relaxed),
+            checking_since: None,
+            draft: None,
+            step: Step::fetch(),
         });
-        let about = About {
+        let mut about = About {
             object,
             artifact: &artifact,
             timeout: timeout(object),
+            owner: Arc::new(owner(object)),
+            trust: run.trust,
         };
         loop {
+            if run
+                .unaware_since()
+                .is_some_and(|since| self.holdings.has_drift(&about.owner, since))
+            {
+                // What drifts while something is waited for is corrected at once, and the wait goes on.
+                about.trust = Trust::Truce;
+                run.step = Step::fetch();
+            }
             let next = match &mut run.step {
-                Step::Fetch { attempts } => self.fetch_and_build(&about, report, attempts).await,
+                Step::Fetch(fetching) => self.fetch_and_build(&about, report, fetching).await,
                 Step::Apply(applying) => self.apply(&about, report, applying).await,
-                Step::Check(checking) => self.check(&about, report, checking).await,
+                Step::Check(checking) => {
+                    checking.awaited.since = *run.checking_since.get_or_insert(checking.awaited.since);
+                    self.check(&about, report, checking).await
+                }
             };
             match next {
                 Ok(Progress::Step(step)) => run.step = step,
@@ -220,16 +268,49 @@ impl Kustomizer {
         }
     }
 
-    /// How long there is still nothing to do: a watch that told of an object may have woken a run that has finished
-    /// meanwhile.
-    fn rest(&self, object: &Kustomization, inputs: &Inputs) -> Option<std::time::Duration> {
-        let rests = runtime::lock(&self.rests);
-        let rest = rests
-            .get(&object.uid().unwrap_or_default())
-            .filter(|rest| rest.inputs == *inputs)?;
-        match rest.until {
-            None => Some(LONG),
-            Some(until) => Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()),
+    /// Whether there is anything to do. Watches and others wake more often than there is: a watch that told of an object
+    /// may have woken a run that has finished meanwhile.
+    fn occasion(&self, object: &Kustomization, inputs: &Inputs, asked: bool) -> Occasion {
+        let (uid, now) = (object.uid().unwrap_or_default(), Instant::now());
+        let mut rests = runtime::lock(&self.rests);
+        if let Some(rest) = rests.get(&uid).filter(|_| !asked)
+            && let Some(left) = rest.left(inputs, now)
+            && !self.holdings.has_drift(&owner(object), Some(rest.since))
+        {
+            return Occasion::Rest(left);
+        }
+        // Whatever becomes of this run, the rest of the last one is over.
+        rests.remove(&uid);
+        let mut settled = runtime::lock(&self.settled);
+        let settled = settled.get_mut(&uid);
+        let rights = self.rights(object);
+        Occasion::Run(settled.map_or(Trust::Nothing, |settled| settled.trust(inputs, now, rights)))
+    }
+
+    /// The state of the rights that an object is applied with; nothing for those of the controller.
+    fn rights(&self, object: &Kustomization) -> Option<u64> {
+        if self.identity(object) == Identity::Own {
+            return None;
+        }
+        self.rights_followed.call_once(|| {
+            let rights = Arc::clone(&self.rights);
+            let changed = move || {
+                rights.fetch_add(1, Ordering::Relaxed);
+            };
+            let shutdown = &self.context.process.shutdown;
+            self.context.clusters.follow_rights(shutdown, changed);
+        });
+        Some(self.rights.load(Ordering::Relaxed))
+    }
+
+    /// The report of an object: what a run that is under way has not written yet, or a new one.
+    fn resume(&self, object: &Kustomization, run: Option<&mut Run>) -> Report {
+        match run.and_then(|run| run.draft.take()) {
+            Some(mut draft) => {
+                draft.rebase(object);
+                draft
+            }
+            None => self.ledger.begin(object),
         }
     }
 
@@ -363,14 +444,35 @@ fn labels(name: &Name) -> ObjectLabels {
     }
 }
 
-/// A watch saw a managed object change: its owner, or the one it was taken from, may be waiting for it.
-fn notice(watched: &Mutex<Watched>, trigger: &Trigger<Kustomization>, sighting: &Sighting) {
-    debug_assert!(matches!(sighting.change, Change::Changed | Change::Gone));
-    for owner in std::iter::once(&sighting.owner).chain(&sighting.previous) {
-        let name = (owner.namespace.clone(), owner.name.clone());
-        if runtime::lock(watched).notice(&name, &sighting.id) {
-            trigger.wake(&owner.namespace, &owner.name);
+/// News of a watch: whoever waits for the object looks again, and whoever applied it if it is not as it was.
+fn notice(
+    watched: &Mutex<Watched>,
+    holdings: &Holdings,
+    trigger: &Trigger<Kustomization>,
+    objects: &Objects<Kustomization>,
+    news: &News,
+) {
+    match news {
+        News::Sighted(sighting) => {
+            let waiters = runtime::lock(watched).waiters(&sighting.id);
+            for (namespace, name) in waiters {
+                trigger.wake(&namespace, &name);
+            }
+            if let Meaning::Drift(owner) = holdings.see(&sighting.id, sighting.version, sighting.fingerprint) {
+                let other = sighting.owner.as_ref().filter(|other| **other != *owner);
+                match other.and_then(|other| objects.get(&other.namespace, &other.name)) {
+                    // Two Kustomizations have it in their manifests: they meet at their intervals, as in Flux.
+                    Some(_) => holdings.taken(&owner, &sighting.id),
+                    None => trigger.wake(&owner.namespace, &owner.name),
+                }
+            }
         }
+        News::Listed(list) => {
+            for owner in holdings.listed(&list.group, &list.kind, list.began, |place| list.names(place)) {
+                trigger.wake(&owner.namespace, &owner.name);
+            }
+        }
+        News::Dark { group, kind } => holdings.dark(group, kind),
     }
 }
 
@@ -378,6 +480,10 @@ impl Reconcile for Kustomizer {
     type Object = Kustomization;
 
     async fn reconcile(&self, object: Arc<Kustomization>) -> Next {
+        if let Err(error) = self.ledger.ascertain(&object).await {
+            tracing::info!(%error, "cannot read the status that was written last, will try again");
+            return Next::Backoff;
+        }
         match Intent::of(&object) {
             Intent::Delete => self.finalize(&object).await,
             Intent::Suspended => self.suspended(&object).await,
@@ -391,12 +497,16 @@ impl Reconcile for Kustomizer {
                     }
                 }
                 let uid = object.uid().unwrap_or_default();
-                let mut report = self.ledger.begin(&object);
                 let mut run = runtime::lock(&self.runs).remove(&uid);
+                let mut report = self.resume(&object, run.as_mut());
                 let outcome = self.sync(&object, &mut report, &mut run).await;
                 self.conclude(&object, report, run, outcome).await
             }
         }
+    }
+
+    fn seen(&self, object: &Kustomization) {
+        self.ledger.seen(object);
     }
 
     fn gone(&self, object: &Gone) {
@@ -404,6 +514,12 @@ impl Reconcile for Kustomizer {
         runtime::lock(&self.runs).remove(&object.uid);
         runtime::lock(&self.terminating).remove(&object.uid);
         runtime::lock(&self.rests).remove(&object.uid);
+        runtime::lock(&self.settled).remove(&object.uid);
+        runtime::lock(&self.interests).remove(&object.uid);
+        self.holdings.forget(&Owner {
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        });
         runtime::lock(&self.watched).forget(&name);
         self.context.asked.forget(&name);
         runtime::lock(&self.blocked).retain(|_, waiting| {
@@ -420,6 +536,8 @@ struct About<'a> {
     object: &'a Kustomization,
     artifact: &'a Artifact,
     timeout: Duration,
+    owner: Arc<Owner>,
+    trust: Trust,
 }
 
 impl About<'_> {
@@ -441,6 +559,10 @@ impl About<'_> {
         }
     }
 
+    fn uid(&self) -> String {
+        self.object.uid().unwrap_or_default()
+    }
+
     /// What is applied, for those who tell of it.
     fn origin(&self) -> Origin {
         Origin::of(self.artifact)
@@ -458,6 +580,12 @@ enum Progress {
 
 fn name(object: &Kustomization) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// What the labels of its objects say.
+fn owner(object: &Kustomization) -> Owner {
+    let (namespace, name) = name(object);
+    Owner { namespace, name }
 }
 
 /// The value of the annotation that asks for a reconcile.

@@ -4,19 +4,22 @@
 //! as the inputs are the same: a newer revision, spec or request starts a new run at once, whatever the old one waited
 //! for. Nothing here is needed for correctness: after a restart every run starts over and finds its work done.
 
+use super::settled::Build;
+use super::{Name, Report};
 use crate::apply::ChangeSet;
 use crate::build::Built;
 use crate::changes::Origin;
 use crate::cluster::Cluster;
-use crate::health::Status;
-use crate::inventory::{ObjectId, Owned};
+use crate::holdings::Trust;
+use crate::inventory::ObjectId;
 use crate::prune::Doomed;
+use crate::wait::Look;
 use crate::watch::Interest;
 use api::kustomize::{ChangeEntry, Kustomization, ResourceInventory};
 use api::source::Artifact;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a run works from. Other inputs make another run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,11 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Whether the same is asked for, whatever the source offers.
+    pub fn is_same_wish(&self, other: &Inputs) -> bool {
+        self.generation == other.generation && self.requested == other.requested
+    }
+
     /// The inputs of an object and the artifact of its source.
     pub fn of(object: &Kustomization, artifact: &Artifact) -> Self {
         Inputs {
@@ -47,14 +55,49 @@ pub struct Run {
     pub artifact: Artifact,
     /// When it began.
     pub started: Instant,
+    /// How far what was applied before can be relied on.
+    pub trust: Trust,
+    /// The state of rights when it began.
+    pub rights: u64,
+    /// When it began to wait for health; corrections in between do not give it more time.
+    pub checking_since: Option<Instant>,
+    /// What is to be said and was not written yet, because the run may be over in a moment.
+    pub draft: Option<Report>,
     /// How far it is.
     pub step: Step,
 }
 
+/// How long a run waits without saying so.
+const QUIET: Duration = Duration::from_secs(2);
+
 impl Run {
+    /// How long it still waits without saying so; nothing when that is over. What is over in a moment needs no write, and
+    /// all that must not be lost is written before anything is changed.
+    pub fn quiet(&self) -> Option<Duration> {
+        let since = match &self.step {
+            Step::Fetch(_) => return None,
+            Step::Apply(applying) => match applying.waiting.as_ref()? {
+                Waiting::Presence(awaited) | Waiting::Absence(awaited) => awaited.since,
+            },
+            Step::Check(checking) => checking.awaited.since,
+        };
+        Some(QUIET.saturating_sub(since.elapsed())).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it waits for what it has applied, and since when drift is news to it; nothing for drift of any time, where
+    /// everything was applied.
+    pub fn unaware_since(&self) -> Option<Option<Instant>> {
+        match &self.step {
+            Step::Fetch(_) => None,
+            // Stages to come may hold what drifted before.
+            Step::Apply(applying) => applying.waiting.as_ref().map(|_| Some(applying.looked)),
+            Step::Check(_) => Some(None),
+        }
+    }
+
     /// Whether it has built what this generation of the object asks for, so that it does not need the source any more.
     pub fn is_built_for(&self, object: &Kustomization) -> bool {
-        !matches!(self.step, Step::Fetch { .. }) && self.inputs == Inputs::of(object, &self.artifact)
+        !matches!(self.step, Step::Fetch(_)) && self.inputs == Inputs::of(object, &self.artifact)
     }
 
     /// What it applies, for those who tell of it.
@@ -65,34 +108,51 @@ impl Run {
     /// The digest of the built text, once it is built.
     pub fn digest(&self) -> Option<&str> {
         match &self.step {
-            Step::Fetch { .. } => None,
-            Step::Apply(applying) => Some(&applying.manifests.digest),
-            Step::Check(checking) => Some(&checking.digest),
+            Step::Fetch(_) => None,
+            Step::Apply(applying) => Some(&applying.build.digest),
+            Step::Check(checking) => Some(&checking.build.digest),
         }
     }
 }
 
 /// How far a run is.
 pub enum Step {
-    /// The artifact is to be fetched, after so many failed attempts.
-    Fetch {
-        /// Failed attempts.
-        attempts: u32,
-    },
+    /// The artifact is to be fetched.
+    Fetch(Fetching),
     /// The objects are being applied.
     Apply(Box<Applying>),
     /// The objects are applied and must become healthy.
     Check(Box<Checking>),
 }
 
+impl Step {
+    /// The first one.
+    pub fn fetch() -> Self {
+        Step::Fetch(Fetching::default())
+    }
+}
+
+/// Where fetching stands.
+#[derive(Default)]
+pub struct Fetching {
+    /// Failed attempts.
+    pub attempts: u32,
+    /// The next attempt is not to be made before.
+    pub not_before: Option<Instant>,
+}
+
 /// Where applying stands.
 pub struct Applying {
     /// What is applied.
     pub manifests: Arc<Built>,
+    /// What it was built from.
+    pub build: Build,
     /// Where to.
     pub cluster: Cluster,
     /// The stage at hand.
     pub stage: usize,
+    /// When its objects were looked at.
+    pub looked: Instant,
     /// What came of the stages before.
     pub applied: ChangeSet,
     /// What the stage at hand waits for.
@@ -115,27 +175,28 @@ pub enum Waiting {
 pub struct Awaited {
     /// Where the objects are.
     pub cluster: Cluster,
-    /// What is known of each object, in order; nothing before its first check.
-    pub known: Vec<(Owned, Option<Status>)>,
+    /// What is known of each object, in order.
+    pub known: Vec<Look>,
     /// Jobs that may vanish once they are done.
     pub vanishing: HashSet<ObjectId>,
-    /// When the waiting began.
+    /// From when on the time counts that the waiting may take.
     pub since: Instant,
+    /// When everything that is not there yet was looked at last; nothing before the first look.
+    pub looked: Option<Instant>,
     /// Keeps the watches open; none before the first look.
     pub interests: Vec<Interest>,
 }
 
 impl Awaited {
-    /// Objects of a cluster that nothing is known of yet.
-    pub fn new(cluster: Cluster, objects: Vec<Owned>) -> Self {
-        let known = objects.into_iter().map(|owned| (owned, None)).collect();
-        let (vanishing, interests) = (HashSet::new(), Vec::new());
+    /// Objects of a cluster.
+    pub fn new(cluster: Cluster, known: Vec<Look>) -> Self {
         Awaited {
             cluster,
             known,
-            vanishing,
+            vanishing: HashSet::new(),
             since: Instant::now(),
-            interests,
+            looked: None,
+            interests: Vec::new(),
         }
     }
 }
@@ -144,8 +205,8 @@ impl Awaited {
 pub struct Checking {
     /// What is waited for.
     pub awaited: Awaited,
-    /// The digest of the built text, for the history.
-    pub digest: String,
+    /// What was built, or would have been.
+    pub build: Build,
     /// Whether this run changed anything.
     pub changed: bool,
     /// Whether everything was healthy before this run.
@@ -162,47 +223,39 @@ pub struct Terminating {
     pub interests: Vec<Interest>,
 }
 
-/// The objects that waiting Kustomizations wait for, and what was seen of them since they last looked.
+/// The objects that Kustomizations wait for.
 #[derive(Default)]
 pub struct Watched {
-    by_owner: HashMap<(String, String), Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    ids: HashSet<ObjectId>,
-    dirty: HashSet<ObjectId>,
+    by_object: HashMap<ObjectId, HashSet<Name>>,
+    by_waiter: HashMap<Name, HashSet<ObjectId>>,
 }
 
 impl Watched {
-    /// A Kustomization waits for these objects.
-    pub fn expect(&mut self, owner: (String, String), ids: impl Iterator<Item = ObjectId>) {
-        let seen = self.by_owner.entry(owner).or_default();
-        seen.ids = ids.collect();
+    /// A Kustomization waits for these objects, and for no others.
+    pub fn expect(&mut self, waiter: &Name, ids: impl Iterator<Item = ObjectId>) {
+        self.forget(waiter);
+        let ids: HashSet<_> = ids.collect();
+        for id in &ids {
+            self.by_object.entry(id.clone()).or_default().insert(waiter.clone());
+        }
+        self.by_waiter.insert(waiter.clone(), ids);
     }
 
     /// A Kustomization waits no more.
-    pub fn forget(&mut self, owner: &(String, String)) {
-        self.by_owner.remove(owner);
-    }
-
-    /// An object was seen to change; says whether its owner waits for it.
-    pub fn notice(&mut self, owner: &(String, String), id: &ObjectId) -> bool {
-        match self.by_owner.get_mut(owner) {
-            Some(seen) if seen.ids.contains(id) => {
-                seen.dirty.insert(id.clone());
-                true
+    pub fn forget(&mut self, waiter: &Name) {
+        for id in self.by_waiter.remove(waiter).unwrap_or_default() {
+            if let Some(waiters) = self.by_object.get_mut(&id) {
+                waiters.remove(waiter);
+                if waiters.is_empty() {
+                    self.by_object.remove(&id);
+                }
             }
-            _ => false,
         }
     }
 
-    /// The objects that were seen to change since the last call.
-    pub fn take(&mut self, owner: &(String, String)) -> HashSet<ObjectId> {
-        self.by_owner
-            .get_mut(owner)
-            .map(|seen| std::mem::take(&mut seen.dirty))
-            .unwrap_or_default()
+    /// Who waits for an object.
+    pub fn waiters(&self, id: &ObjectId) -> Vec<Name> {
+        self.by_object.get(id).into_iter().flatten().cloned().collect()
     }
 }
 
@@ -211,22 +264,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_objects_that_are_waited_for_are_noticed_and_each_once() {
+    fn whoever_waits_for_an_object_is_told_until_it_waits_no_more() {
         let id = |name: &str| ObjectId {
             group: String::new(),
             kind: "ConfigMap".into(),
             namespace: "n".into(),
             name: name.into(),
         };
-        let owner = ("n".to_owned(), "app".to_owned());
+        let app = ("n".to_owned(), "app".to_owned());
         let mut watched = Watched::default();
-        assert!(!watched.notice(&owner, &id("a")));
-        watched.expect(owner.clone(), [id("a")].into_iter());
-        assert!(watched.notice(&owner, &id("a")));
-        assert!(!watched.notice(&owner, &id("b")));
-        assert_eq!(watched.take(&owner), HashSet::from([id("a")]));
-        assert!(watched.take(&owner).is_empty());
-        watched.forget(&owner);
-        assert!(!watched.notice(&owner, &id("a")));
+        assert!(watched.waiters(&id("a")).is_empty());
+        watched.expect(&app, [id("a")].into_iter());
+        assert_eq!(watched.waiters(&id("a")), std::slice::from_ref(&app));
+        assert!(watched.waiters(&id("b")).is_empty());
+        watched.expect(&app, [id("b")].into_iter());
+        assert!(watched.waiters(&id("a")).is_empty());
+        watched.forget(&app);
+        assert!(watched.waiters(&id("b")).is_empty() && watched.by_object.is_empty());
     }
 }

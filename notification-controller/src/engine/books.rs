@@ -3,7 +3,7 @@
 
 use super::{Engine, Message, later, signed};
 use crate::cursor::Batch;
-use crate::journal::{Page, Written};
+use crate::journal::{Page, Unwritten};
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -50,6 +50,16 @@ impl Book {
     /// Objects that were made before were there before.
     pub(super) fn epoch(&self) -> Timestamp {
         self.epoch
+    }
+
+    /// The version of the page that the next write is based on; nothing where there is no page.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Somebody else wrote or removed the page: the next write is based on what is there now.
+    pub(super) fn overtaken(&mut self, page: Option<Page>) {
+        self.version = page.and_then(|page| page.version);
     }
 
     /// Whether there is a page.
@@ -103,28 +113,35 @@ impl Engine {
     }
 
     /// A write has ended.
-    pub(super) fn written(&mut self, number: usize, batch: Batch, result: Written, now: Timestamp) {
+    pub(super) fn written(
+        &mut self,
+        number: usize,
+        batch: Batch,
+        result: Result<Option<String>, Unwritten>,
+        now: Timestamp,
+    ) {
         let book = &mut self.books[number];
         let Some(shard) = self.outbox.shard(number) else { return };
         book.writing = false;
         match result {
-            Written::Done(version) => {
+            Ok(version) => {
                 (book.version, book.failing) = (version, None);
                 shard.written(batch.version);
             }
-            Written::Overtaken(page) => {
+            Err(Unwritten::Deposed) => return self.depose(),
+            Err(Unwritten::Overtaken(page)) => {
                 tracing::error!(
                     number,
                     there = page.is_some(),
-                    "somebody else wrote what was told: it is written anew"
+                    "somebody else wrote what was told although this process leads: it is written anew"
                 );
                 shard.failed(batch);
                 let there = page.as_ref().map(|page| page.data.keys().cloned().collect::<Vec<_>>());
                 shard.overwrite(there.unwrap_or_default());
-                book.version = page.and_then(|page| page.version);
+                book.overtaken(page);
                 book.due = Some(now);
             }
-            Written::Failed(error) => {
+            Err(error) => {
                 tracing::error!(%error, number, "cannot write what was told, will try again");
                 let since = *book.failing.get_or_insert(now);
                 if now.duration_since(since) > signed(PATIENCE) {

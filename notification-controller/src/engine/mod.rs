@@ -9,17 +9,21 @@
 //!   and writing that down leads to one repetition with the same id.
 //! - Only while there are Alerts anything is remembered. Objects that are older than the memory start where they are.
 //! - An object that vanished is told about as far as it was seen; what waits for it is still sent.
+//! - Who finds that another process leads stops at once, without writing ([`crate::lead`]).
 
 mod books;
 mod choose;
+mod tracking;
 
 use crate::alert::Choice;
 use crate::cursor::{Batch, SHARDS, Shard, shard_of};
 use crate::derive::{self, About, Snapshot, State, Timing, git_repository, kustomization};
 use crate::dispatch::{Dispatcher, Problem, Report};
-use crate::journal::{Journal, Written};
+use crate::journal::{Journal, Unwritten};
+use crate::lead::Lead;
 use crate::metrics::{Deliveries, Result as Counted};
 use crate::outbox::{Letter, Next, Outbox};
+use crate::retry;
 use api::event::{Event, ObjectReference};
 use api::kustomize::{Kustomization, SourceKind};
 use api::notification::{Alert, Provider};
@@ -46,13 +50,15 @@ const GRACE: Duration = Duration::from_secs(5);
 enum Message {
     Seen(Box<Snapshot>),
     Gone(Box<Snapshot>),
+    /// Objects with a cursor that were not there when it was sent.
+    Absent(Vec<String>),
     /// An Alert, a Provider (named) or a Secret of it changed.
     Changed(Option<String>),
     Posted(Box<Posted>),
     Written {
         number: usize,
         batch: Batch,
-        result: Written,
+        result: Result<Option<String>, Unwritten>,
     },
     Settled {
         letter: Box<Letter>,
@@ -128,6 +134,8 @@ impl Mailbox {
 pub struct Parts {
     /// Talks to the API server.
     pub client: Client,
+    /// Whether this process may write.
+    pub lead: Lead,
     /// The namespace of the ConfigMaps.
     pub namespace: String,
     /// Writes Events.
@@ -169,6 +177,7 @@ pub struct Engine {
     told: HashMap<(String, String), Timestamp>,
     sweep: Timestamp,
     under_way: usize,
+    deposed: bool,
 }
 
 /// A mailbox, and the end that the engine reads from.
@@ -190,16 +199,20 @@ pub struct Inbox {
 }
 
 impl Engine {
-    /// Reads what is remembered.
-    ///
-    /// # Errors
-    /// What the API server answers.
-    pub async fn new(parts: Parts, inbox: Inbox) -> Result<Self, kube::Error> {
-        let journal = Journal::new(parts.client.clone(), &parts.namespace);
+    /// Reads what is remembered, as often as it takes; nothing when shutdown comes first.
+    pub async fn new(parts: Parts, inbox: Inbox) -> Option<Self> {
+        let journal = Journal::new(parts.client.clone(), &parts.namespace, parts.lead.clone());
+        let pauses = retry::pauses();
         let dispatcher = Dispatcher::new(parts.client.clone());
         let (mut shards, mut books) = (Vec::new(), Vec::new());
         for number in 0..SHARDS {
-            let page = journal.read(number).await?;
+            let page = retry::until_done(
+                "cannot read what was told before",
+                &pauses,
+                &parts.shutdown,
+                async || journal.read(number).await,
+            );
+            let page = page.await?;
             let (shard, broken) = Shard::read(&page.as_ref().map(|page| page.data.clone()).unwrap_or_default());
             for (key, error) in broken {
                 tracing::error!(
@@ -213,7 +226,7 @@ impl Engine {
             books.push(Book::of(page));
         }
         let outbox = Outbox::new(shards, parts.give_up);
-        Ok(Engine {
+        Some(Engine {
             parts,
             mailbox: inbox.mailbox,
             messages: inbox.messages,
@@ -229,10 +242,11 @@ impl Engine {
             told: HashMap::new(),
             sweep: Timestamp::now(),
             under_way: 0,
+            deposed: false,
         })
     }
 
-    /// Runs until shutdown. The objects have to be listed before.
+    /// Runs until shutdown, or until another process leads. The objects have to be listed before.
     pub async fn run(mut self) {
         // What is remembered without Alerts is of ones that went while nobody watched: it ends first.
         self.tracking = self.books.iter().any(Book::is_there);
@@ -241,7 +255,7 @@ impl Engine {
             self.begin_tracking().await;
         }
         let shutdown = self.parts.shutdown.clone();
-        while !shutdown.is_cancelled() {
+        while !shutdown.is_cancelled() && !self.deposed {
             self.act(Timestamp::now()).await;
             let wake = self.wake(Timestamp::now());
             tokio::select! {
@@ -272,6 +286,7 @@ impl Engine {
                 self.observe(&snapshot, now);
                 self.gone(&snapshot.about.reference.uid, now);
             }
+            Message::Absent(keys) => keys.iter().for_each(|key| self.gone(key, now)),
             Message::Changed(provider) => self.changed(provider).await,
             Message::Posted(posted) => self.posted(*posted, now),
             Message::Written { number, batch, result } => self.written(number, batch, result, now),
@@ -290,8 +305,7 @@ impl Engine {
             self.changed(None).await;
         }
         if self.sweep <= now {
-            self.sweep = later(now, SWEEP);
-            self.sweep_gone(now);
+            self.sweep(now);
         }
         let due: Vec<_> = self
             .reminders
@@ -380,34 +394,6 @@ impl Engine {
         self.request_write(number, if queued { now } else { later(now, books::IDLE) });
     }
 
-    fn gone(&mut self, key: &str, now: Timestamp) {
-        self.outbox.gone(key);
-        self.reminders.remove(key);
-        self.versions.remove(key);
-        self.request_write(shard_of(key), later(now, books::SOON));
-    }
-
-    /// Objects can vanish while nobody watches.
-    fn sweep_gone(&mut self, now: Timestamp) {
-        for (key, kind, namespace, name) in self.outbox.objects() {
-            let reference = ObjectReference {
-                kind,
-                namespace,
-                name,
-                uid: key.clone(),
-                ..ObjectReference::default()
-            };
-            if self
-                .snapshot(&reference)
-                .is_none_or(|snapshot| snapshot.about.reference.uid != key)
-            {
-                self.gone(&key, now);
-            }
-        }
-        let window = signed(self.parts.remind);
-        self.told.retain(|_, at| now.duration_since(*at) < window);
-    }
-
     fn snapshot(&self, reference: &ObjectReference) -> Option<Snapshot> {
         let (namespace, name) = (&reference.namespace, &reference.name);
         if reference.kind == "GitRepository" {
@@ -415,78 +401,6 @@ impl Engine {
         }
         let object = self.parts.kustomizations.get(namespace, name)?;
         Some(snapshot_of_kustomization(&object, &self.parts.repositories))
-    }
-
-    /// Alerts came, went or changed, or a Provider did.
-    async fn changed(&mut self, provider: Option<String>) {
-        self.refresh_choices();
-        if let Some(provider) = provider {
-            self.outbox.reopen(&provider);
-        }
-        if self.choices.is_empty() == self.tracking {
-            match self.tracking {
-                true => self.end_tracking().await,
-                false => self.begin_tracking().await,
-            }
-        }
-    }
-
-    async fn begin_tracking(&mut self) {
-        // Without all pages it is not known which objects are old.
-        self.tracking = false;
-        let known = self.books.iter().filter(|book| book.is_there()).count();
-        if known > 0 && known < SHARDS {
-            tracing::error!(
-                known,
-                of = SHARDS,
-                "a part of what was told is lost: its objects start where they are"
-            );
-        }
-        for number in 0..SHARDS {
-            if self.books[number].is_there() {
-                continue;
-            }
-            match self.journal.begin(number).await {
-                Ok(page) => self.books[number] = Book::of(Some(page)),
-                Err(error) => {
-                    tracing::error!(%error, "cannot keep what is told, will try again");
-                    self.try_tracking = Some(later(Timestamp::now(), books::SOON));
-                    return;
-                }
-            }
-        }
-        self.tracking = true;
-        let now = Timestamp::now();
-        let repositories = self
-            .parts
-            .repositories
-            .select(|object| Some(snapshot_of_repository(object)));
-        let sources = self.parts.repositories.clone();
-        let kustomizations = self
-            .parts
-            .kustomizations
-            .select(|object| Some(snapshot_of_kustomization(object, &sources)));
-        for snapshot in repositories.iter().chain(&kustomizations) {
-            self.observe(snapshot, now);
-        }
-    }
-
-    /// Without Alerts there is nothing to remember; the next one starts with what is there then.
-    async fn end_tracking(&mut self) {
-        if self.books.iter().any(Book::is_writing) {
-            self.try_tracking = Some(later(Timestamp::now(), books::SOON));
-            return;
-        }
-        if let Err(error) = self.journal.end().await {
-            tracing::error!(%error, "cannot forget what was told, will try again");
-            self.try_tracking = Some(later(Timestamp::now(), books::SOON));
-            return;
-        }
-        self.tracking = false;
-        self.outbox = Outbox::new((0..SHARDS).map(|_| Shard::default()).collect(), self.parts.give_up);
-        self.books = (0..SHARDS).map(|_| Book::of(None)).collect();
-        self.reminders.clear();
-        self.versions.clear();
     }
 
     fn send(&mut self, letter: Letter, started: Timestamp) {
@@ -556,7 +470,7 @@ impl Engine {
     /// Lets what is under way come to its end, and writes down what is known.
     async fn finish(&mut self) {
         let end = tokio::time::Instant::now() + GRACE;
-        loop {
+        while !self.deposed {
             let now = Timestamp::now();
             for number in 0..SHARDS {
                 self.request_write(number, now);
@@ -579,7 +493,9 @@ impl Engine {
                     self.written(number, batch, result, Timestamp::now());
                 }
                 // What is seen now is seen again after the next start.
-                Ok(Some(Message::Seen(_) | Message::Gone(_) | Message::Changed(_) | Message::Posted(_))) => {}
+                Ok(Some(
+                    Message::Seen(_) | Message::Gone(_) | Message::Absent(_) | Message::Changed(_) | Message::Posted(_),
+                )) => {}
                 Ok(None) | Err(_) => return,
             }
         }

@@ -16,6 +16,7 @@ use runtime::controller::{Gone, Next, Reconcile};
 use runtime::events::{Notice, Recorder, Severity};
 use runtime::finalizer;
 use runtime::metrics::{Metrics, ObjectLabels};
+use runtime::objects::Objects;
 use runtime::process::Process;
 use runtime::report::{Ledger, Report};
 use std::collections::BTreeMap;
@@ -59,13 +60,14 @@ impl Failure {
 }
 
 impl Reconciler {
-    /// A reconciler that enters ready Receivers into these hooks.
-    pub fn new(process: &Process, hooks: Arc<Hooks>) -> Self {
+    /// A reconciler of the objects that enters ready Receivers into these hooks.
+    pub fn new(process: &Process, objects: Objects<Receiver>, hooks: Arc<Hooks>) -> Self {
+        let store = move |namespace: &str, name: &str| objects.get(namespace, name);
         Reconciler {
             client: process.client.clone(),
             recorder: process.recorder.clone(),
             metrics: process.metrics.clone(),
-            ledger: Ledger::new(process.client.clone(), FIELD_MANAGER),
+            ledger: Ledger::new(process.client.clone(), FIELD_MANAGER, store),
             hooks,
         }
     }
@@ -193,6 +195,10 @@ impl Reconcile for Reconciler {
         self.hooks.remove(namespace, name);
         self.ledger.forget(uid);
         self.metrics.forget(&labels(namespace, name));
+    }
+
+    fn seen(&self, receiver: &Receiver) {
+        self.ledger.seen(receiver);
     }
 }
 

@@ -169,7 +169,11 @@ fn a_kustomization_with_every_field_survives() {
             }],
             "changes": [{
                 "seq": 7, "time": "2026-01-02T03:04:05Z", "revision": "main@sha1:a", "originRevision": "b",
-                "action": "prune", "entries": [{ "object": "ConfigMap/a/b", "action": "deleted" }],
+                "action": "prune",
+                "entries": [{
+                    "object": "ConfigMap/a/b", "action": "configured",
+                    "fields": [".data.key"], "manager": "kubectl-edit",
+                }],
                 "pending": true, "truncated": 12,
             }],
         },

@@ -1,14 +1,19 @@
-//! The client of the API server: the library's, with every request counted and bounded in time.
+//! The client of the API server: the library's, with every request counted and bounded in time, and with no write sent
+//! by a process that does not lead.
 //!
 //! The bound ends at the head of the answer: a watch, whose body has no end, is not affected, and a body that stalls
-//! is the library's read timeout's.
+//! is the library's read timeout's. A write is looked at once more whenever something happens to it before the answer: a
+//! process may be stopped while a connection is made.
 
+use crate::lease::Fence;
 use crate::metrics::Metrics;
 use anyhow::Context as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, poll_fn};
+use http::Method;
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{BoxError, Layer, Service};
@@ -16,11 +21,13 @@ use tower::{BoxError, Layer, Service};
 /// How long the API server may take to begin its answer. It gives up itself after a minute.
 const PATIENCE: Duration = Duration::from_secs(70);
 
-/// Makes a client whose requests are counted in `rest_client_requests_total` and fail after 70 seconds without an answer.
+/// Makes a client whose requests are counted in `rest_client_requests_total` and fail after 70 seconds without an
+/// answer. What is more than reading (everything but GET, trials of writes included) fails without being sent while
+/// the fence is closed.
 ///
 /// # Errors
 /// A configuration that no client can be made of, for example a certificate that cannot be read.
-pub fn build(config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
+pub fn build(config: Config, metrics: &Metrics, fence: &Fence) -> anyhow::Result<Client> {
     let host = config
         .cluster_url
         .authority()
@@ -30,6 +37,7 @@ pub fn build(config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
         metrics: metrics.clone(),
         host,
         patience: PATIENCE,
+        fence: fence.clone(),
     };
     Ok(ClientBuilder::try_from(config)
         .context("cannot make a client")?
@@ -42,6 +50,7 @@ struct Counted {
     metrics: Metrics,
     host: String,
     patience: Duration,
+    fence: Fence,
 }
 
 impl<S> Layer<S> for Counted {
@@ -77,13 +86,25 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let counted = self.counted.clone();
+        let writes = request.method() != Method::GET;
+        // What is not sent is not counted either.
+        if writes && let Err(closed) = counted.fence.check() {
+            return Box::pin(async move { Err(closed.into()) });
+        }
         let method = request.method().to_string();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = match tokio::time::timeout(counted.patience, answer).await {
-                Ok(answer) => answer.map_err(Into::into),
-                Err(_) => Err(silent(&counted)),
-            };
+            let mut answer = pin!(tokio::time::timeout(counted.patience, answer));
+            let answer = poll_fn(|context| {
+                if writes && let Err(closed) = counted.fence.check() {
+                    return Poll::Ready(Err(closed.into()));
+                }
+                answer.as_mut().poll(context).map(|answer| match answer {
+                    Ok(answer) => answer.map_err(Into::into),
+                    Err(_) => Err(silent(&counted)),
+                })
+            })
+            .await;
             let code = answer
                 .as_ref()
                 .map_or_else(|_| "<error>".to_owned(), |answer| answer.status().as_u16().to_string());
@@ -101,21 +122,110 @@ fn silent(Counted { host, patience, .. }: &Counted) -> BoxError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fence::Moment;
     use http::{Request, Response};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn counted(metrics: &Metrics, patience: Duration, fence: &Fence) -> Counted {
+        Counted {
+            metrics: metrics.clone(),
+            host: "api.test".into(),
+            patience,
+            fence: fence.clone(),
+        }
+    }
 
     #[tokio::test]
     async fn a_request_without_an_answer_ends_in_time_and_is_counted() {
         let metrics = Metrics::default();
-        let counted = Counted {
-            metrics: metrics.clone(),
-            host: "api.test".into(),
-            patience: Duration::from_millis(20),
-        };
+        let counted = counted(&metrics, Duration::from_millis(20), &Fence::open());
         let never = tower::service_fn(|_| std::future::pending::<Result<Response<()>, BoxError>>());
         let asked = counted.layer(never).call(Request::new(Body::empty()));
         let error = asked.await.unwrap_err();
         assert_eq!(error.to_string(), "no answer from the API server api.test within 20ms");
         let count = r#"rest_client_requests_total{code="<error>",host="api.test",method="GET"} 1"#;
         assert!(metrics.encode().contains(count), "{}", metrics.encode());
+    }
+
+    /// Whether a request of that method reaches the API server, or what is said instead.
+    async fn check(fence: &Fence, method: Method, expected: Result<(), &str>) {
+        let metrics = Metrics::default();
+        let reached = Arc::new(AtomicUsize::new(0));
+        let server = {
+            let reached = Arc::clone(&reached);
+            tower::service_fn(move |_: Request<Body>| {
+                reached.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Ok::<_, BoxError>(Response::new(())))
+            })
+        };
+        let request = Request::builder().method(&method).body(Body::empty()).unwrap();
+        let answer = counted(&metrics, PATIENCE, fence).layer(server).call(request).await;
+        let answer = answer.map(drop).map_err(|error| error.to_string());
+        assert_eq!(
+            answer.as_ref().map(|_| ()).map_err(String::as_str),
+            expected,
+            "{method}"
+        );
+        assert_eq!(
+            reached.load(Ordering::SeqCst),
+            usize::from(expected.is_ok()),
+            "{method}"
+        );
+        let is_counted = metrics.encode().contains("rest_client_requests_total{");
+        assert_eq!(is_counted, expected.is_ok(), "{}", metrics.encode());
+    }
+
+    /// The fence of a leader that was stopped for 90 seconds.
+    fn passed() -> Fence {
+        let fence = Fence::closed();
+        fence.renewed(Moment::ago(Duration::from_secs(90)), Duration::from_secs(30));
+        fence
+    }
+
+    const PASSED: &str = "this process may not lead any more: its lease was last renewed 90s ago and lasts 30s without";
+
+    #[tokio::test]
+    async fn who_was_stopped_beyond_the_lease_reads_and_does_not_write() {
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            check(&passed(), method.clone(), Err(PASSED)).await;
+            check(&Fence::open(), method, Ok(())).await;
+        }
+        check(&passed(), Method::GET, Ok(())).await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_lease_does_not_write() {
+        let awaited = "this process does not lead yet: it waits for its lease";
+        check(&Fence::closed(), Method::PATCH, Err(awaited)).await;
+        check(&Fence::closed(), Method::GET, Ok(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_about_to_be_sent_when_the_process_was_stopped_is_dropped() {
+        let fence = Fence::closed();
+        fence.renewed(Moment::now(), Duration::from_secs(600));
+        let (connected, connecting) = tokio::sync::oneshot::channel::<()>();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
+        let mut waiting = Some(connecting);
+        let server = tower::service_fn(move |_: Request<Body>| {
+            let (connecting, counter) = (waiting.take(), Arc::clone(&counter));
+            async move {
+                if let Some(connecting) = connecting {
+                    connecting.await?;
+                }
+                counter.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, BoxError>(Response::new(()))
+            }
+        });
+        let metrics = Metrics::default();
+        let request = Request::builder().method(Method::PATCH).body(Body::empty()).unwrap();
+        let mut write = counted(&metrics, PATIENCE, &fence).layer(server).call(request);
+        assert!(futures::poll!(&mut write).is_pending());
+        fence.renewed(Moment::ago(Duration::from_secs(90)), Duration::from_secs(30));
+        connected.send(()).unwrap();
+        assert_eq!(write.await.unwrap_err().to_string(), PASSED);
+        assert_eq!(sent.load(Ordering::SeqCst), 0);
     }
 }

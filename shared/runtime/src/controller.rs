@@ -1,7 +1,7 @@
 //! The loop around a reconciler: which objects, when, how many at a time.
 //!
-//! The scheduling is the library's ([`kube::runtime::controller::applier`]: an object never runs twice at a time, the
-//! earliest wish wins, triggers during a run lead to one more run). Added here:
+//! An object never runs twice at a time, the earliest wish wins, triggers during a run lead to one more run, and what is
+//! due goes in the order it became due. Besides:
 //!
 //! - **What wakes an object**: it is new, its generation moved, `reconcile.fluxcd.io/requestedAt` changed, it is being
 //!   deleted; or somebody who knows calls [`Trigger::wake`]. Status writes, labels and other annotations do not.
@@ -10,24 +10,26 @@
 //! - **A worker is never held by waiting**: a reconciler returns [`Next::After`] or [`Next::Event`] and is called
 //!   again. Each run is a task of its own, so a run that computes does not stop the others; a panic is counted,
 //!   logged and retried.
+//! - **A run that takes more than a second gives its place to others** and goes on beside them; there are as many places
+//!   for such runs as ordinary ones. So at most twice as many objects run as `concurrency` says.
 //! - **Retries** by [`Backoff`], per object.
 
 use crate::backoff::Backoff;
 use crate::events::{Notice, Recorder, Severity};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::objects::{Entry, EntryRef, Listed, Objects};
+use crate::queue::Queue;
 use crate::seen::{News, Seen};
+use crate::workers;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
@@ -36,6 +38,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
+
+/// How long a run may take before it counts as a long one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An object kind that can be reconciled: namespaced, known at compile time.
 pub trait Object:
@@ -87,6 +92,11 @@ pub trait Reconcile: Send + Sync + 'static {
     /// The object is gone; what is remembered of it can go too. Told of every object that was seen, also of one that
     /// vanished while the watch was interrupted, was never decodable, or had its name taken by another one.
     fn gone(&self, object: &Gone);
+
+    /// The watch has delivered this state of an object, which may be our own doing; what was kept until then can go.
+    ///
+    /// Called for every event once [`Objects`] knows, so it has to be quick. Does nothing by default.
+    fn seen(&self, _object: &Self::Object) {}
 }
 
 /// Wakes objects of a kind.
@@ -115,7 +125,7 @@ impl<K: Object> Trigger<K> {
 pub struct Options {
     /// The name in metrics and logs: the lower-case kind.
     pub name: &'static str,
-    /// How many objects are reconciled at a time.
+    /// How many objects are reconciled at a time, besides as many that take more than a second.
     pub concurrency: u16,
     /// Delay after the first failure.
     pub min_retry: Duration,
@@ -190,57 +200,59 @@ impl<K: Object> Controller<K> {
             }
         };
         let recorder = options.recorder.clone();
-        let watched = watched(
-            watcher(api, config)
-                .map_ok(Entry::event)
-                .default_backoff()
-                .reflect(writer),
-            gone,
-            recorder,
-            listed,
-        );
+        let seen = {
+            let (reconciler, reader) = (Arc::clone(&reconciler), reader.clone());
+            let tell = move |entry: &Entry<K>| {
+                if let Some(object) = entry.decoded() {
+                    reconciler.seen(object);
+                }
+            };
+            move |event: &watcher::Event<Entry<K>>| match event {
+                watcher::Event::Apply(entry) => tell(entry),
+                // What a list names is in the store at its end, and not before.
+                watcher::Event::InitDone => reader.state().iter().for_each(|entry| tell(entry)),
+                watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Delete(_) => {}
+            }
+        };
+        let events = watcher(api, config)
+            .map_ok(Entry::event)
+            .default_backoff()
+            .reflect(writer)
+            .inspect_ok(seen);
+        let watched = watched(events, gone, recorder, listed.clone());
         let woken = futures::stream::unfold(triggered, |mut triggered| async move {
             triggered.recv().await.map(|object| (object, triggered))
         });
         let shutdown = options.shutdown.clone();
-        let queue = futures::stream::select(watched, woken)
+        let triggers = futures::stream::select(watched, woken)
             .take_until(async move { shutdown.cancelled().await })
-            .map(Ok::<_, Infallible>);
+            .map(Arc::new);
         let (metrics, name) = (options.metrics.clone(), options.name);
         metrics.concurrency(name, options.concurrency);
-        let run = move |object: Arc<Entry<K>>, _: Arc<()>| {
+        let waiting = metrics.waiting(name);
+        let start = move |reference: &Arc<EntryRef<K>>| {
+            let entry = reader.get(reference);
+            let Some(object) = entry.as_ref().and_then(|entry| entry.decoded()).map(Arc::clone) else {
+                // Woken objects that do not exist (any more) are nothing to worry about.
+                backoff.reset(reference);
+                return None;
+            };
             let (reconciler, backoff, metrics) = (Arc::clone(&reconciler), Arc::clone(&backoff), metrics.clone());
-            Box::pin(async move {
-                let reference = ObjectRef::from(object.as_ref());
-                let Some(object) = object.decoded().map(Arc::clone) else {
-                    return Ok::<_, Infallible>(Action::await_change());
-                };
+            let reference = Arc::clone(reference);
+            Some(async move {
                 let next = attempt(reconciler, object, &metrics, name).await;
-                Ok(match next {
-                    Next::Event => {
-                        backoff.reset(&reference);
-                        Action::await_change()
-                    }
-                    Next::After(delay) => {
-                        backoff.reset(&reference);
-                        Action::requeue(delay)
-                    }
-                    Next::Backoff => Action::requeue(backoff.next(reference)),
-                })
+                if next != Next::Backoff {
+                    backoff.reset(&reference);
+                }
+                match next {
+                    Next::Event => None,
+                    Next::After(delay) => Some(delay),
+                    Next::Backoff => Some(backoff.next(EntryRef::clone(&reference))),
+                }
             })
         };
-        let config = Config::default().concurrency(options.concurrency);
-        applier(
-            run,
-            |_, never: &Infallible, _| match *never {},
-            Arc::new(()),
-            reader,
-            queue,
-            config,
-        )
-        // Woken objects that do not exist (any more) are nothing to worry about.
-        .for_each(|_| std::future::ready(()))
-        .await;
+        let queue = Queue::new(options.concurrency.into(), PATIENCE);
+        workers::work(queue, triggers, async move { listed.wait().await }, start, waiting).await;
     }
 }
 
@@ -319,4 +331,110 @@ fn tell_undecodable<K: Object>(recorder: &Recorder, object: &Entry<K>, error: &s
         annotations: BTreeMap::new(),
     };
     recorder.tell(object, notice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::source::GitRepository;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    fn object(name: &str, spec: Value) -> Value {
+        json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": { "name": name, "namespace": "n", "uid": name, "resourceVersion": "1", "generation": 1 },
+            "spec": spec,
+        })
+    }
+
+    /// A client of an API server that has these objects and never says that anything changes.
+    fn client(objects: &[Value]) -> kube::Client {
+        let list = json!({ "kind": "GitRepositoryList", "metadata": { "resourceVersion": "1" }, "items": objects });
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let list = list.to_string();
+            async move {
+                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                if is_watch || request.method() != http::Method::GET {
+                    return std::future::pending().await;
+                }
+                Ok::<_, tower::BoxError>(Response::new(Body::from(list.into_bytes())))
+            }
+        });
+        kube::Client::new(server, "default")
+    }
+
+    /// Tells what happens; objects named `long` take until the gate opens.
+    struct Telling {
+        told: mpsc::UnboundedSender<String>,
+        gate: CancellationToken,
+    }
+
+    impl Reconcile for Telling {
+        type Object = GitRepository;
+
+        async fn reconcile(&self, object: Arc<GitRepository>) -> Next {
+            let name = object.name_any();
+            let _ = self.told.send(format!("{name} begins"));
+            if name == "long" {
+                self.gate.cancelled().await;
+                let _ = self.told.send(format!("{name} ends"));
+            }
+            Next::Event
+        }
+
+        fn gone(&self, _: &Gone) {}
+
+        fn seen(&self, object: &GitRepository) {
+            let _ = self.told.send(format!("{} seen", object.name_any()));
+        }
+    }
+
+    #[tokio::test]
+    async fn with_one_worker_a_long_run_does_not_hold_up_the_others_and_is_finished_at_the_end() {
+        let spec = json!({ "url": "https://host/r", "interval": "1m" });
+        let client = client(&[
+            object("long", spec.clone()),
+            object("bad", json!({ "url": 1 })),
+            object("short", spec),
+        ]);
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let gate = CancellationToken::new();
+        let reconciler = Telling {
+            told,
+            gate: gate.clone(),
+        };
+        let (shutdown, metrics) = (CancellationToken::new(), Metrics::default());
+        let options = Options {
+            name: "test",
+            concurrency: 1,
+            min_retry: Duration::from_secs(1),
+            max_retry: Duration::from_secs(1),
+            shutdown: shutdown.clone(),
+            recorder: Recorder::start(client.clone(), "test"),
+            metrics: metrics.clone(),
+        };
+        let controller = Controller::<GitRepository>::new(client, None, watcher::Config::default());
+        let trigger = controller.trigger();
+        let running = tokio::spawn(controller.run(Arc::new(reconciler), options));
+        let mut seen = [heard.recv().await, heard.recv().await];
+        seen.sort();
+        assert_eq!(seen, [Some("long seen".to_owned()), Some("short seen".to_owned())]);
+        for expected in ["long begins", "short begins"] {
+            assert_eq!(heard.recv().await.as_deref(), Some(expected));
+        }
+        trigger.wake("n", "absent");
+        trigger.wake("n", "short");
+        assert_eq!(heard.recv().await.as_deref(), Some("short begins"));
+        shutdown.cancel();
+        gate.cancel();
+        running.await.unwrap();
+        assert_eq!(heard.recv().await.as_deref(), Some("long ends"));
+        assert_eq!(heard.recv().await, None);
+        let metrics = metrics.encode();
+        let runs = r#"controller_runtime_reconcile_total{controller="test",result="success"} 3"#;
+        assert!(metrics.contains(runs), "{metrics}");
+    }
 }

@@ -3,10 +3,15 @@
 //! A candidate takes a lease that is free, released or has not been renewed for its duration, as seen by its own
 //! clock since it last saw the lease change, so that clocks of different machines need not agree. Every write names
 //! the resource version it is based on: of two candidates one wins. A leader that cannot renew within the deadline
-//! says so, and the process ends: it must not work beside the next leader.
+//! says so, and the process ends: it must not work beside the next leader. One that could not even notice, because it
+//! was stopped, is kept from writing by its [`Fence`], which closes when the deadline is over: what is on its way then
+//! has the rest of the lease's duration to arrive before the next leader begins.
 //!
-//! What this module does not do: fencing of writes that are under way when a lease is lost.
+//! What this module does not do: call back writes that have left the process when a lease is lost.
 
+pub use crate::fence::{Closed, Fence};
+
+use crate::fence::Moment;
 use api::Duration as GoDuration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -62,12 +67,22 @@ pub struct Held {
     renewed: Instant,
 }
 
+/// What a process stands for in an election.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elected {
+    /// The name of the lease, in the namespace of the process.
+    pub lease: String,
+    /// What the lease names as its holder while this process leads: no other process ever has the same.
+    pub identity: String,
+}
+
 /// A candidate for a lease.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
     timing: Timing,
+    fence: Fence,
 }
 
 /// What a candidate knows of the lease.
@@ -86,7 +101,7 @@ impl Seen {
 }
 
 impl Candidate {
-    /// A candidate for the named lease in a namespace.
+    /// A candidate for the named lease in a namespace. Its client must not be behind its own [`fence`](Self::fence).
     pub fn new(client: Client, namespace: &str, name: String, timing: Timing) -> Self {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
         let identity = format!("{host}_{:016x}", fastrand::u64(..));
@@ -95,14 +110,28 @@ impl Candidate {
             name,
             identity,
             timing,
+            fence: Fence::closed(),
         }
     }
 
-    /// Waits until the lease is ours; nothing when shutdown comes first.
+    /// What keeps this process from writing while it does not hold the lease.
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    /// The lease, and the identity that tells this candidate from every other one.
+    pub fn elected(&self) -> Elected {
+        Elected {
+            lease: self.name.clone(),
+            identity: self.identity.clone(),
+        }
+    }
+
+    /// Waits until the lease is ours, and opens the fence then; nothing when shutdown comes first.
     pub async fn acquire(&self, shutdown: &CancellationToken) -> Option<Held> {
         let mut seen = Seen::nothing();
         loop {
-            let begun = Instant::now();
+            let begun = Moment::now();
             let attempt = tokio::time::timeout(self.timing.deadline, self.attempt(&mut seen));
             let Some(answer) = shutdown.run_until_cancelled(attempt).await else {
                 // The API server may have taken the write that nobody waits for any more.
@@ -110,7 +139,12 @@ impl Candidate {
                 return None;
             };
             match answer {
-                Ok(Ok(true)) => return Some(Held { renewed: begun }),
+                Ok(Ok(true)) => {
+                    self.fence.renewed(begun, self.timing.deadline);
+                    return Some(Held {
+                        renewed: begun.monotonic,
+                    });
+                }
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::info!(%error, lease = self.name, "cannot get the lease, will try again"),
                 Err(_) => tracing::info!(lease = self.name, "no answer about the lease, will try again"),
@@ -123,17 +157,26 @@ impl Candidate {
 
     /// Renews the lease until it is lost. Never returns before.
     ///
-    /// It is lost when somebody else holds it, or could not be renewed within the deadline.
+    /// It is lost when somebody else holds it, or could not be renewed within the deadline. The fence moves with every
+    /// renewal and is closed for good in the end.
     pub async fn hold(&self, held: Held) {
+        self.renew(held).await;
+        self.fence.lost();
+    }
+
+    async fn renew(&self, held: Held) {
         let mut seen = Seen::nothing();
         let mut renewed = held.renewed;
         loop {
             let left = self.timing.deadline.saturating_sub(renewed.elapsed());
             tokio::time::sleep(self.timing.retry.min(left)).await;
-            let begun = Instant::now();
+            let begun = Moment::now();
             let left = self.timing.deadline.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.attempt(&mut seen)).await {
-                Ok(Ok(true)) => renewed = begun,
+                Ok(Ok(true)) => {
+                    renewed = begun.monotonic;
+                    self.fence.renewed(begun, self.timing.deadline);
+                }
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::info!(%error, lease = self.name, "cannot renew the lease, will try again"),
                 Err(_) => {}
@@ -352,6 +395,33 @@ mod tests {
         candidate.hold(held).await;
         assert!(begun.elapsed() >= timing.deadline);
         assert!(writes.load(Ordering::SeqCst) > 1);
+        assert_eq!(candidate.fence().check(), Err(Closed::Lost));
+    }
+
+    #[tokio::test]
+    async fn the_fence_opens_with_the_lease_moves_with_renewals_and_closes_with_the_loss() {
+        let (candidate, lease, writes) = candidate(0, QUICK);
+        let fence = candidate.fence();
+        assert_eq!(fence.check(), Err(Closed::Awaited));
+        let held = candidate.acquire(&CancellationToken::new()).await.unwrap();
+        assert_eq!(fence.check(), Ok(()));
+        // As if the process had been stopped since: the next renewal tells that it leads all the same.
+        fence.renewed(Moment::ago(QUICK.duration), QUICK.deadline);
+        assert!(matches!(fence.check(), Err(Closed::Passed { .. })));
+        let mut hold = Box::pin(candidate.hold(held));
+        let before = writes.load(Ordering::SeqCst);
+        tokio::select! {
+            () = &mut hold => panic!("lost"),
+            () = async { while writes.load(Ordering::SeqCst) < before + 2 { tokio::task::yield_now().await } } => {}
+        }
+        assert_eq!(fence.check(), Ok(()));
+        let mut theirs = crate::lock(&lease).clone().unwrap();
+        theirs.spec.get_or_insert_default().holder_identity = Some("somebody".into());
+        tokio::select! {
+            () = hold => {}
+            () = async { loop { *crate::lock(&lease) = Some(theirs.clone()); tokio::task::yield_now().await } } => {}
+        }
+        assert_eq!(fence.check(), Err(Closed::Lost));
     }
 
     #[tokio::test]

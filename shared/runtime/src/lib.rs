@@ -12,6 +12,7 @@ pub mod client;
 pub mod conditions;
 pub mod controller;
 pub mod events;
+mod fence;
 pub mod finalizer;
 pub mod follow;
 pub mod health;
@@ -20,10 +21,12 @@ pub mod merge;
 pub mod metrics;
 pub mod objects;
 pub mod process;
+mod queue;
 pub mod redact;
 pub mod report;
 mod seen;
 pub mod telemetry;
+mod workers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

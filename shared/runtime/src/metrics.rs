@@ -60,6 +60,12 @@ struct Named {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkQueue {
+    controller: &'static str,
+    name: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Lead {
     name: String,
 }
@@ -103,6 +109,30 @@ pub struct Metrics {
     concurrency: Family<Named, Gauge>,
     requests: Family<Request, Counter>,
     leader: Family<Lead, Gauge>,
+    depth: Family<WorkQueue, Gauge>,
+    added: Family<WorkQueue, Counter>,
+    waited: Family<WorkQueue, Histogram, Buckets>,
+}
+
+/// The metrics of what waits for a place in one controller.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    depth: Gauge,
+    added: Counter,
+    waited: Histogram,
+}
+
+impl Waiting {
+    /// So many wait now, and so many have come since the last call.
+    pub(crate) fn changed(&self, depth: usize, added: u64) {
+        self.depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        self.added.inc_by(added);
+    }
+
+    /// One that waited so long has begun.
+    pub(crate) fn began(&self, waited: Duration) {
+        self.waited.observe(waited.as_secs_f64());
+    }
 }
 
 impl Default for Metrics {
@@ -118,6 +148,9 @@ impl Default for Metrics {
             concurrency: Family::default(),
             requests: Family::default(),
             leader: Family::default(),
+            depth: Family::default(),
+            added: Family::default(),
+            waited: Family::new_with_constructor(TIME),
         };
         metrics.register(
             "gotk_reconcile_duration_seconds",
@@ -163,6 +196,21 @@ impl Default for Metrics {
             "leader_election_master_status",
             "1 while this process leads",
             metrics.leader.clone(),
+        );
+        metrics.register(
+            "workqueue_depth",
+            "Objects that wait for a place",
+            metrics.depth.clone(),
+        );
+        metrics.register(
+            "workqueue_adds",
+            "Objects that began to wait for a place",
+            metrics.added.clone(),
+        );
+        metrics.register(
+            "workqueue_queue_duration_seconds",
+            "How long objects waited for a place",
+            metrics.waited.clone(),
         );
         metrics
     }
@@ -214,6 +262,18 @@ impl Metrics {
             .set(i64::from(most));
     }
 
+    pub(crate) fn waiting(&self, controller: &'static str) -> Waiting {
+        let labels = WorkQueue {
+            controller,
+            name: controller,
+        };
+        Waiting {
+            depth: self.depth.get_or_create(&labels).clone(),
+            added: self.added.get_or_create(&labels).clone(),
+            waited: self.waited.get_or_create(&labels).clone(),
+        }
+    }
+
     pub(crate) fn started(&self, controller: &'static str) {
         self.active.get_or_create(&Named { controller }).inc();
     }
@@ -256,8 +316,14 @@ mod tests {
         metrics.leading("source-controller-leader-election", true);
         metrics.started("gitrepository");
         metrics.finished("gitrepository", ReconcileResult::Success, Duration::from_millis(20));
+        let waiting = metrics.waiting("gitrepository");
+        waiting.changed(2, 3);
+        waiting.began(Duration::from_millis(20));
         let text = metrics.encode();
         for line in [
+            r#"workqueue_depth{controller="gitrepository",name="gitrepository"} 2"#,
+            r#"workqueue_adds_total{controller="gitrepository",name="gitrepository"} 3"#,
+            r#"workqueue_queue_duration_seconds_count{controller="gitrepository",name="gitrepository"} 1"#,
             r#"gotk_reconcile_duration_seconds_count{kind="GitRepository",name="a",namespace="b"} 1"#,
             r#"controller_runtime_reconcile_total{controller="gitrepository",result="success"} 1"#,
             r#"leader_election_master_status{name="source-controller-leader-election"} 1"#,

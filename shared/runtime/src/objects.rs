@@ -25,16 +25,23 @@ pub(crate) enum Entry<K> {
 /// The reference to a kept object; equal for objects of the same name, whatever their uid.
 pub(crate) type EntryRef<K> = ObjectRef<Entry<K>>;
 
-impl<K> From<DeserializeGuard<K>> for Entry<K> {
+impl<K: Resource> From<DeserializeGuard<K>> for Entry<K> {
+    /// Who manages which field takes more room than most objects, and nobody asks a kept object for it.
     fn from(object: DeserializeGuard<K>) -> Self {
         match object.0 {
-            Ok(object) => Entry::Decoded(Arc::new(object)),
-            Err(invalid) => Entry::Invalid(Arc::new(invalid)),
+            Ok(mut object) => {
+                object.meta_mut().managed_fields = None;
+                Entry::Decoded(Arc::new(object))
+            }
+            Err(mut invalid) => {
+                invalid.metadata.managed_fields = None;
+                Entry::Invalid(Arc::new(invalid))
+            }
         }
     }
 }
 
-impl<K> Entry<K> {
+impl<K: Resource> Entry<K> {
     /// The object, if it was decoded.
     pub(crate) fn decoded(&self) -> Option<&Arc<K>> {
         match self {
@@ -140,5 +147,40 @@ impl Listed {
     /// Waits for the end of the first list.
     pub(crate) async fn wait(&self) {
         self.0.cancelled().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::source::GitRepository;
+    use serde_json::{Value, json};
+
+    /// Keeps an object that came with managed fields and an annotation.
+    #[track_caller]
+    fn check(spec: Value, decodable: bool) {
+        let object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": {
+                "name": "a",
+                "annotations": { "k": "v" },
+                "managedFields": [{ "manager": "m", "operation": "Apply", "fieldsV1": { "f:spec": {} } }],
+            },
+            "spec": spec,
+        });
+        let guard: DeserializeGuard<GitRepository> = serde_json::from_value(object).unwrap();
+        let watcher::Event::Apply(entry) = Entry::event(watcher::Event::Apply(guard)) else {
+            panic!("another event");
+        };
+        assert_eq!(entry.decoded().is_some(), decodable);
+        assert_eq!(entry.meta().managed_fields, None);
+        assert!(entry.meta().annotations.is_some());
+    }
+
+    #[test]
+    fn kept_objects_do_not_say_who_manages_their_fields() {
+        check(json!({ "url": "https://host/r", "interval": "1m" }), true);
+        check(json!({ "url": 1 }), false);
     }
 }

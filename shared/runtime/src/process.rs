@@ -3,12 +3,13 @@
 //! `main` parses flags and calls [`run`]; the work starts once the lease is held (or at once without leader
 //! election). SIGTERM and SIGINT end it: runs that are under way finish, servers drain, the lease is released, the
 //! last events are written. A lease is not released when something was still under way, and a lost lease ends the
-//! process with an error: nobody may work beside the next leader.
+//! process with an error: nobody may work beside the next leader. Until then, and before the lease is held, the clients
+//! of the process refuse to write.
 
 use crate::args::ProcessArgs;
 use crate::events::Recorder;
 use crate::health::{self, Health};
-use crate::lease::{Candidate, Timing};
+use crate::lease::{Candidate, Elected, Fence, Timing};
 use crate::metrics::Metrics;
 use anyhow::Context as _;
 use kube::{Client, Config};
@@ -38,8 +39,12 @@ pub enum Standby {
 pub struct Process {
     /// Talks to the API server as the controller itself.
     pub client: Client,
-    /// The configuration the client was made from, to make others of.
+    /// The configuration the client was made from, to make others of: behind the same fence.
     pub config: Config,
+    /// What keeps a process that does not lead from writing. Every client of the process is behind it.
+    pub fence: Fence,
+    /// The lease that this process holds and the name it holds it by; nothing without leader election.
+    pub elected: Option<Elected>,
     /// The namespace the controller runs in.
     pub namespace: String,
     /// Writes Events.
@@ -85,8 +90,16 @@ where
     let shutdown = CancellationToken::new();
     let metrics = Metrics::default();
     let config = config().await?;
-    let client = crate::client::build(config.clone(), &metrics)?;
     let namespace = std::env::var("RUNTIME_NAMESPACE").unwrap_or_else(|_| DEFAULT_NAMESPACE.to_owned());
+    let candidate = timing.map(|timing| {
+        // The only client without a fence: getting and keeping the lease is what opens it. Renewals share no
+        // connection with the work either.
+        let client = crate::client::build(config.clone(), &metrics, &Fence::open())?;
+        anyhow::Ok(Candidate::new(client, &namespace, lease_name(name, shard), timing))
+    });
+    let candidate = candidate.transpose()?;
+    let fence = candidate.as_ref().map_or_else(Fence::open, Candidate::fence);
+    let client = crate::client::build(config.clone(), &metrics, &fence)?;
     let health = Health::default();
     health.announce("caches");
     health::serve(
@@ -102,6 +115,8 @@ where
     let process = Process {
         client,
         config,
+        fence,
+        elected: candidate.as_ref().map(Candidate::elected),
         namespace,
         recorder,
         metrics,
@@ -110,13 +125,12 @@ where
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting {name}");
     let recorder = process.recorder.clone();
-    let Some(timing) = timing else {
+    let Some(candidate) = candidate else {
         let (done, _) = finish(work(process), shutdown, GRACE).await;
         recorder.drain(DRAIN).await;
         return done;
     };
-    let lease = lease_name(name, shard);
-    let candidate = Candidate::new(process.client.clone(), &process.namespace, lease.clone(), timing);
+    let Elected { lease, .. } = candidate.elected();
     process.metrics.leading(&lease, false);
     match standby {
         Standby::Ready => process.health.set("caches", true),

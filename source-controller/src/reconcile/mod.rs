@@ -98,6 +98,10 @@ impl Reconcile for GitRepositories {
 
     async fn reconcile(&self, object: Arc<GitRepository>) -> Next {
         let started = Instant::now();
+        if let Err(error) = self.ledger.ascertain(&object).await {
+            tracing::info!(%error, "cannot read the status that was written last, will try again");
+            return Next::Backoff;
+        }
         let next = match Intent::of(&object) {
             Intent::Delete => self.delete(&object).await,
             Intent::Rest => self.rest(&object).await,
@@ -105,6 +109,10 @@ impl Reconcile for GitRepositories {
         };
         self.metrics.reconciled(&labels(&object), started.elapsed());
         next
+    }
+
+    fn seen(&self, object: &GitRepository) {
+        self.ledger.seen(object);
     }
 
     fn gone(&self, object: &Gone) {

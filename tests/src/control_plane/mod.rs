@@ -66,15 +66,20 @@ impl ControlPlane {
     /// Builds the control plane if the user's cache does not hold it yet, and starts it in the directory. Data that a
     /// former start left there is used again.
     pub async fn start(dir: WorkDir) -> Result<Self> {
-        let binaries = tokio::task::spawn_blocking(build).await??;
-        Self::start_with(binaries, dir).await
+        Self::start_with_flags(dir, Vec::new()).await
     }
 
-    async fn start_with(binaries: Binaries, dir: WorkDir) -> Result<Self> {
+    /// [`ControlPlane::start`] with more flags for the API server (`--name=value`), after its own.
+    pub async fn start_with_flags(dir: WorkDir, api_server_flags: Vec<String>) -> Result<Self> {
+        let binaries = tokio::task::spawn_blocking(build).await??;
+        Self::start_with(binaries, dir, api_server_flags).await
+    }
+
+    async fn start_with(binaries: Binaries, dir: WorkDir, api_server_flags: Vec<String>) -> Result<Self> {
         crate::use_ring();
         let path = dir.path().to_path_buf();
         let authority = Authority::open(&path, "sluice-control-plane")?;
-        let layout = prepare(&path, binaries, &authority)?;
+        let layout = prepare(&path, binaries, api_server_flags, &authority)?;
         let server = layout.server();
         let own = Own {
             layout,
@@ -225,6 +230,11 @@ impl ControlPlane {
         self.start_part(part).await
     }
 
+    /// The process id of a part.
+    pub fn id(&self, part: Part) -> Result<u32> {
+        Ok(self.process(part)?.id())
+    }
+
     /// The log file of a part.
     pub fn log(&self, part: Part) -> PathBuf {
         self.dir.join("logs").join(format!("{part}.log"))
@@ -365,12 +375,13 @@ const NODE: &str = "node-1";
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Writes everything that the parts read: certificates, keys, kubeconfigs, kwok's stages.
-fn prepare(dir: &Path, binaries: Binaries, authority: &Authority) -> Result<Layout> {
+fn prepare(dir: &Path, binaries: Binaries, api_server_flags: Vec<String>, authority: &Authority) -> Result<Layout> {
     fs::create_dir_all(dir.join("logs"))?;
     let layout = Layout {
         dir: dir.to_path_buf(),
         binaries,
         ports: Ports::free()?,
+        api_server_flags,
     };
     let api_server = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc", "10.0.0.1"])?;
     fs::write(dir.join("apiserver.crt"), &api_server.certificate)?;

@@ -74,6 +74,8 @@ pub(super) struct Layout {
     pub(super) dir: PathBuf,
     pub(super) binaries: Binaries,
     pub(super) ports: Ports,
+    /// What a caller adds to the flags of the API server.
+    pub(super) api_server_flags: Vec<String>,
 }
 
 impl Layout {
@@ -91,6 +93,9 @@ impl Layout {
             ),
         };
         args.extend(self.flags(part).into_iter().map(OsString::from));
+        if part == Part::ApiServer {
+            args.extend(self.api_server_flags.iter().map(OsString::from));
+        }
         Spec {
             name: part.to_string(),
             program,

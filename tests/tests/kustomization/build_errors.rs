@@ -1,6 +1,6 @@
 //! Manifests that cannot be built or that the API server refuses: what is said, and that nothing is lost or half done.
 
-use crate::scene::{SOURCE, Scene, map};
+use crate::scene::{Scene, map};
 use anyhow::{Context, Result};
 use api::kustomize::Kustomization;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
@@ -10,6 +10,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use tests::artifact_server::{Content, TarGz, digest};
 use tests::namespace::condition;
+use tests::published::SOURCE;
 use tests::wait;
 
 const SUCCEEDED: &str = "ReconciliationSucceeded";
@@ -427,9 +428,9 @@ async fn all_errors_of_a_stage_are_told_and_nothing_of_it_is_applied() -> Result
     for id in ["ConfigMap/good", "ConfigMap/wrong", "Secret/wrong", "Service/wrong"] {
         assert!(said.contains(&format!("{id} namespace not specified: ")), "{said}");
     }
-    // The stage before was applied, is told, and is not in the inventory, as in Flux.
+    // The stage before was applied, is told and owned.
     assert!(said.ends_with(&scene.text("\nNamespace/<ns>-made created\n")), "{said}");
-    assert_eq!(inventory(&object), None);
+    assert_eq!(inventory(&object), Some(vec![scene.text("_<ns>-made__Namespace")]));
 
     let files = [
         ("good.yaml", map("good", "1")),
@@ -474,7 +475,7 @@ async fn all_errors_of_a_stage_are_told_and_nothing_of_it_is_applied() -> Result
     assert_eq!(event.type_.as_deref(), Some("Warning"));
     assert!(scene.find::<ConfigMap>("good").await?.is_none());
     assert!(scene.find::<Secret>("wrong").await?.is_none());
-    assert_eq!(inventory(&object), None);
+    assert_eq!(inventory(&object), Some(vec![scene.text("_<ns>-made__Namespace")]));
     let status = object.status.context("no status")?;
     assert_eq!(status.history[0].last_reconciled_status, "ReconciliationFailed");
     let made: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(scene.scenario.cluster.client());

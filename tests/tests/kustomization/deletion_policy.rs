@@ -143,6 +143,8 @@ async fn only_what_is_owned_and_not_marked_is_deleted() -> Result<()> {
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
     scene.publish("main@sha1:1", &files).await?;
+    // An object that bears the name of another Kustomization is that one's.
+    scene.kustomization("somebody-else", json!({ "suspend": true })).await?;
     scene.kustomization("app", json!({})).await?;
     scene.wait_ready::<Kustomization>("app").await?;
     let kept = json!({ "metadata": { "annotations": { "kustomize.toolkit.fluxcd.io/prune": "disabled" } } });
@@ -161,22 +163,8 @@ async fn only_what_is_owned_and_not_marked_is_deleted() -> Result<()> {
 #[tokio::test]
 async fn a_deletion_that_is_refused_is_told_and_tried_again() -> Result<()> {
     let scene = Scene::start("policy-refused", &["--min-retry-delay=100ms", "--max-retry-delay=1s"]).await?;
-    let account = "apiVersion: v1
-kind: ServiceAccount
-metadata: {name: deployer}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: deployer}
-rules: [{apiGroups: [''], resources: [configmaps], verbs: [get, create, update, patch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: deployer}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: deployer}
-subjects: [{kind: ServiceAccount, name: deployer, namespace: <ns>}]
-";
-    scene.apply_yaml(&scene.text(account)).await?;
+    let rules = "[{apiGroups: [''], resources: [configmaps], verbs: [get, create, update, patch]}]";
+    scene.account("deployer", rules).await?;
     scene.publish("main@sha1:1", &[("a.yaml", &map("a", "1"))]).await?;
     scene
         .kustomization("app", json!({ "serviceAccountName": "deployer" }))

@@ -132,7 +132,9 @@ async fn a_dependency_of_the_same_source_must_have_applied_the_revision() -> Res
 
     // The revision of another source does not matter.
     scene.suspend::<Kustomization>("base", true).await?;
-    let offered = scene.get::<api::source::GitRepository>(crate::scene::SOURCE).await?;
+    let offered = scene
+        .get::<api::source::GitRepository>(tests::published::SOURCE)
+        .await?;
     let artifact = offered
         .status
         .and_then(|status| status.artifact)

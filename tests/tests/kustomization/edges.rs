@@ -69,27 +69,9 @@ impl Edge {
 
     /// The cluster as a service account with these rules in the namespace.
     pub async fn account(&self, name: &str, rules: &str) -> Result<Cluster> {
-        let namespace = self.namespace.name();
-        let yaml = format!(
-            "apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: {name}}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: {name}}}
-rules: {rules}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: {name}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}
-subjects: [{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}]
-"
-        );
-        self.namespace.apply_yaml(&yaml).await?;
+        self.namespace.account(name, rules).await?;
         let identity = Identity::Account {
-            namespace: namespace.to_owned(),
+            namespace: self.namespace.name().to_owned(),
             name: name.to_owned(),
         };
         Ok(self.clusters.of(&identity)?)
@@ -98,7 +80,7 @@ subjects: [{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}]
 
 /// A text with the namespace's name for `<ns>`.
 pub fn text(edge: &Edge, text: &str) -> String {
-    text.replace("<ns>", edge.namespace.name())
+    edge.namespace.text(text)
 }
 
 /// The library's view of a cluster.

@@ -10,7 +10,7 @@ use kustomize_controller::prune::{self, Doomed, Owner, Pruned};
 use kustomize_controller::stages;
 use serde_json::{Value, json};
 use tests::control_plane::Part;
-use tests::wait;
+use tests::{wait, widget};
 
 async fn create(edge: &Edge, objects: &[Value]) -> Result<Vec<Owned>> {
     crate::edges::apply_stage(&edge.own, objects, &Options::default(), async |_| {}).await?;
@@ -25,7 +25,7 @@ fn owner(edge: &Edge) -> Owner {
 }
 
 async fn pruned(edge: &Edge, stale: &[Owned]) -> Pruned {
-    prune::delete(&edge.own, stale, &owner(edge), &stages::rank, 4).await
+    prune::delete(&edge.own, stale, &owner(edge), &|_| None, &stages::rank, 4).await
 }
 
 async fn patch(edge: &Edge, name: &str, change: Value) -> Result<()> {
@@ -155,17 +155,7 @@ async fn an_object_whose_version_is_served_no_more_is_found_in_another() -> Resu
 async fn a_definition_and_its_objects_go_together() -> Result<()> {
     let edge = Edge::new("prune-crd").await?;
     let group = format!("{}.example.test", edge.namespace.name());
-    let mut definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("widgets.{group}") },
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": { "kind": "Widget", "plural": "widgets" },
-            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }],
-        },
-    });
+    let mut definition = widget::definition(&group, json!({ "type": "object" }));
     definition["metadata"]["labels"] = edge.map("x", json!({}))["metadata"]["labels"].clone();
     let mut stale = create(&edge, &[definition]).await?;
     let widget = edge.object(&format!("{group}/v1"), "Widget", "w", json!({}));
@@ -205,7 +195,7 @@ async fn what_cannot_be_deleted_is_reported_and_the_rest_deleted() -> Result<()>
         edge.object("v1", "Service", "svc", json!({ "spec": { "ports": [{ "port": 80 }] } })),
     ];
     let stale = create(&edge, &objects).await?;
-    let pruned = prune::delete(&account, &stale, &owner(&edge), &stages::rank, 4).await;
+    let pruned = prune::delete(&account, &stale, &owner(&edge), &|_| None, &stages::rank, 4).await;
     assert_eq!(pruned.changes.lines(), text(&edge, "Secret/<ns>/s deleted"));
     let expected = "delete failed, errors: \
         Service/<ns>/svc query failed: services \"svc\" is forbidden: User \"system:serviceaccount:<ns>:deployer\" cannot get resource \"services\" in API group \"\" in the namespace \"<ns>\";\

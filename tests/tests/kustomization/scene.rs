@@ -5,16 +5,12 @@ use std::ops::Deref;
 
 use anyhow::Result;
 use api::kustomize::Kustomization;
-use api::source::GitRepository;
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
-use tests::artifact_server::{ArtifactServer, Content, digest, tar_gz};
+use serde_json::Value;
+use tests::artifact_server::ArtifactServer;
 use tests::controllers::Controller;
 use tests::namespace::{Namespace, condition};
+use tests::published;
 use tests::scenario::Scenario;
-
-/// The name of the source that Kustomizations refer to unless they say otherwise.
-pub const SOURCE: &str = "repo";
 
 /// The controller with its namespace, and a server of artifacts.
 pub struct Scene {
@@ -43,62 +39,20 @@ impl Scene {
         })
     }
 
-    /// Serves these files as the artifact of [`SOURCE`] at this revision. `<ns>` in them is the namespace.
+    /// Serves these files as the artifact of [`published::SOURCE`] at this revision. `<ns>` in them is the namespace.
     pub async fn publish(&self, revision: &str, files: &[(&str, &str)]) -> Result<()> {
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, self.text(text))).collect();
-        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
-        let bytes = tar_gz(&files)?;
-        let digest = digest(&bytes);
-        let path = format!("/{}.tar.gz", digest.replace(':', "-"));
-        self.server.serve(&path, Content::Bytes(bytes));
-        self.offer(SOURCE, revision, &path, &digest).await
+        published::publish(self, &self.server, revision, files).await
     }
 
     /// Makes a GitRepository whose status offers what the server has at a path.
     pub async fn offer(&self, source: &str, revision: &str, path: &str, digest: &str) -> Result<()> {
-        let repository = format!(
-            "apiVersion: source.toolkit.fluxcd.io/v1
-kind: GitRepository
-metadata: {{name: {source}}}
-spec: {{url: 'https://example.test/{source}.git', interval: 1h}}
-"
-        );
-        self.apply_yaml(&repository).await?;
-        let artifact = json!({
-            "url": self.server.url(path),
-            "path": path,
-            "revision": revision,
-            "digest": digest,
-            "lastUpdateTime": "2026-01-01T00:00:00Z",
-            "metadata": { "org.opencontainers.image.revision": format!("origin-of-{revision}") },
-        });
-        let patch = Patch::Merge(json!({ "status": { "artifact": artifact } }));
-        self.api::<GitRepository>()
-            .patch_status(source, &PatchParams::default(), &patch)
-            .await?;
-        Ok(())
+        published::offer(self, &self.server, source, revision, path, digest).await
     }
 
-    /// Makes a Kustomization of [`SOURCE`]; the spec is laid over the usual one (null takes a field away), and `<ns>` in it is the namespace.
+    /// Makes a Kustomization of [`published::SOURCE`]; the spec is laid over the usual one (null takes a field away), and
+    /// `<ns>` in it is the namespace.
     pub async fn kustomization(&self, name: &str, spec: Value) -> Result<()> {
-        let mut whole = json!({
-            "interval": "1h",
-            "prune": true,
-            "targetNamespace": self.name(),
-            "sourceRef": { "kind": "GitRepository", "name": SOURCE },
-        });
-        if let (Some(whole), Value::Object(spec)) = (whole.as_object_mut(), spec) {
-            whole.extend(spec);
-            whole.retain(|_, value| !value.is_null());
-        }
-        let object = json!({
-            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
-            "kind": "Kustomization",
-            "metadata": { "name": name },
-            "spec": whole,
-        });
-        self.apply_yaml(&self.text(&object.to_string())).await?;
-        Ok(())
+        published::kustomization(self, name, spec).await
     }
 
     /// Waits until Ready has this reason and its message holds this text (`<ns>` is the namespace); returns the object.
@@ -109,11 +63,6 @@ spec: {{url: 'https://example.test/{source}.git', interval: 1h}}
             condition(object, "Ready").is_some_and(|ready| ready.reason == reason && ready.message.contains(&text))
         })
         .await
-    }
-
-    /// A text with the namespace's name for `<ns>`.
-    pub fn text(&self, text: &str) -> String {
-        text.replace("<ns>", self.name())
     }
 }
 

@@ -10,29 +10,6 @@ use tests::wait;
 
 const SUCCEEDED: &str = "ReconciliationSucceeded";
 
-/// A service account with these rules in the namespace.
-async fn account(scene: &Scene, name: &str, rules: &str) -> Result<()> {
-    let yaml = format!(
-        "apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: {name}}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: {name}}}
-rules: {rules}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: {name}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}
-subjects: [{{kind: ServiceAccount, name: {name}, namespace: <ns>}}]
-"
-    );
-    scene.apply_yaml(&scene.text(&yaml)).await?;
-    Ok(())
-}
-
 fn acting_as(name: &str, path: &str) -> Value {
     json!({ "serviceAccountName": name, "path": path, "namePrefix": format!("{name}-") })
 }
@@ -46,18 +23,18 @@ stringData: {password: hunter2}
 #[tokio::test]
 async fn objects_are_applied_with_the_rights_of_the_account_and_no_others() -> Result<()> {
     let scene = Scene::start("account", &[]).await?;
-    account(
-        &scene,
-        "writer",
-        "[{apiGroups: [''], resources: [configmaps], verbs: [get, create, patch, delete]}]",
-    )
-    .await?;
-    account(
-        &scene,
-        "reader",
-        "[{apiGroups: [''], resources: [configmaps], verbs: [get, list, watch]}]",
-    )
-    .await?;
+    scene
+        .account(
+            "writer",
+            "[{apiGroups: [''], resources: [configmaps], verbs: [get, create, patch, delete]}]",
+        )
+        .await?;
+    scene
+        .account(
+            "reader",
+            "[{apiGroups: [''], resources: [configmaps], verbs: [get, list, watch]}]",
+        )
+        .await?;
     scene
         .publish(
             "main@sha1:1",
@@ -161,12 +138,9 @@ async fn objects_are_applied_with_the_rights_of_the_account_and_no_others() -> R
 #[tokio::test]
 async fn the_default_account_counts_where_none_is_named() -> Result<()> {
     let scene = Scene::start("account-default", &["--default-service-account=fallback"]).await?;
-    account(
-        &scene,
-        "named",
-        "[{apiGroups: [''], resources: [configmaps], verbs: ['*']}]",
-    )
-    .await?;
+    scene
+        .account("named", "[{apiGroups: [''], resources: [configmaps], verbs: ['*']}]")
+        .await?;
     scene.publish("main@sha1:1", &[("a.yaml", &map("a", "1"))]).await?;
     scene.kustomization("default", json!({ "retryInterval": "1h" })).await?;
     scene.kustomization("named", acting_as("named", "./")).await?;
@@ -174,12 +148,9 @@ async fn the_default_account_counts_where_none_is_named() -> Result<()> {
     let denied = "ConfigMap/<ns>/a dry-run failed (Forbidden): configmaps \"a\" is forbidden: \
         User \"system:serviceaccount:<ns>:fallback\" cannot patch resource \"configmaps\"";
     scene.says("default", "ReconciliationFailed", denied).await?;
-    account(
-        &scene,
-        "fallback",
-        "[{apiGroups: [''], resources: [configmaps], verbs: ['*']}]",
-    )
-    .await?;
+    scene
+        .account("fallback", "[{apiGroups: [''], resources: [configmaps], verbs: ['*']}]")
+        .await?;
     wait::until("the default account to be allowed", async || {
         let object = scene.reconcile::<Kustomization>("default").await?;
         Ok((tests::namespace::condition(&object, "Ready")
@@ -195,12 +166,12 @@ async fn the_default_account_counts_where_none_is_named() -> Result<()> {
 #[tokio::test]
 async fn what_the_account_may_not_prune_stays_in_the_inventory() -> Result<()> {
     let scene = Scene::start("account-prune", &[]).await?;
-    account(
-        &scene,
-        "deployer",
-        "[{apiGroups: [''], resources: [configmaps], verbs: [get, create, patch]}]",
-    )
-    .await?;
+    scene
+        .account(
+            "deployer",
+            "[{apiGroups: [''], resources: [configmaps], verbs: [get, create, patch]}]",
+        )
+        .await?;
     let (a, b) = (map("a", "1"), map("b", "1"));
     scene.publish("main@sha1:1", &[("a.yaml", &a), ("b.yaml", &b)]).await?;
     scene

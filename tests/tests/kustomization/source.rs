@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::scene::{SOURCE, Scene, map};
+use crate::scene::{Scene, map};
 use anyhow::{Context, Result};
 use api::kustomize::Kustomization;
 use api::source::GitRepository;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tests::artifact_server::{ArtifactServer, Content, TarGz, digest, tar_gz};
 use tests::controllers::Controller;
 use tests::namespace::condition;
+use tests::published::SOURCE;
 use tests::scenario::Scenario;
 use tests::wait;
 

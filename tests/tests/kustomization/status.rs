@@ -214,7 +214,8 @@ async fn a_reconcile_without_changes_moves_nothing_but_what_was_asked_for() -> R
         changes(&repaired).last(),
         Some(&scene.text("2 apply main@sha1:1: ConfigMap/<ns>/a configured"))
     );
-    told(&scene, "app", "ConfigMap/<ns>/a configured").await?;
+    let text = "ConfigMap/<ns>/a configured\ndrift corrected: ConfigMap/<ns>/a .data.k (changed by sluice-tests)";
+    told(&scene, "app", text).await?;
     Ok(())
 }
 

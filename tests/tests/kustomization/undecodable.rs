@@ -111,7 +111,9 @@ spec: {{url: 'https://example.test/broken.git', interval: {TOO_LONG}}}
     scene.publish("main@sha1:2", &[("a.yaml", &map("a", "2"))]).await?;
     scene.says("good", SUCCEEDED, "Applied revision: main@sha1:2").await?;
     // A corrected source wakes whoever waits for it.
-    let artifact = scene.get::<api::source::GitRepository>(crate::scene::SOURCE).await?;
+    let artifact = scene
+        .get::<api::source::GitRepository>(tests::published::SOURCE)
+        .await?;
     let artifact = artifact
         .status
         .and_then(|status| status.artifact)

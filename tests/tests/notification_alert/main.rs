@@ -6,5 +6,7 @@ mod choosing;
 mod delivery;
 mod endpoint;
 mod faults;
+mod lead;
 mod providers;
 mod stage;
+mod start;

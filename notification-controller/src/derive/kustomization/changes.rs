@@ -45,7 +45,7 @@ fn change_list(change: &Change, missed: i64, snapshot: &Snapshot) -> Option<Draf
     let mut lines: Vec<_> = change
         .entries
         .iter()
-        .map(|entry| format!("{} {}", entry.object, entry.action))
+        .flat_map(|entry| std::iter::once(format!("{} {}", entry.object, entry.action)).chain(entry.correction()))
         .collect();
     if let Some(more) = change.truncated.filter(|more| *more > 0) {
         lines.push(format!("and {more} more"));

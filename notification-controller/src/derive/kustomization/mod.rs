@@ -344,6 +344,7 @@ mod tests {
                 .map(|(object, action)| ChangeEntry {
                     object: (*object).into(),
                     action: (*action).into(),
+                    ..ChangeEntry::default()
                 })
                 .collect(),
             pending: false,
@@ -404,6 +405,32 @@ mod tests {
                 "info Progressing: Health check passed in 2s",
                 END,
             ],
+        );
+    }
+
+    #[test]
+    fn a_correction_of_drift_is_told_after_the_change_it_explains() {
+        let mut snapshot = base();
+        let mut corrected = change(
+            1,
+            ChangeKind::Apply,
+            &[
+                ("Deployment/apps/web", "configured"),
+                ("ConfigMap/n/a", "created"),
+                ("ConfigMap/n/b", "created"),
+            ],
+        );
+        corrected.entries[0].fields = vec![".spec.replicas".into()];
+        corrected.entries[0].manager = Some("kubectl-scale".into());
+        corrected.entries[1].fields = vec![ChangeEntry::DELETED.into()];
+        snapshot.changes = vec![corrected];
+        check(
+            &[snapshot],
+            &["info Progressing: Deployment/apps/web configured\n\
+                 drift corrected: Deployment/apps/web .spec.replicas (changed by kubectl-scale)\n\
+                 ConfigMap/n/a created\n\
+                 drift corrected: ConfigMap/n/a was deleted and is created again\n\
+                 ConfigMap/n/b created"],
         );
     }
 

@@ -182,4 +182,99 @@ pub struct ChangeEntry {
 
     /// `created`, `configured`, `deleted` or `skipped`.
     pub action: String,
+
+    /// The fields that others had changed and that were corrected, as paths without values. `(deleted)` alone says that
+    /// the whole object was missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+
+    /// The field manager that had changed them, where it is known.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub manager: Option<String>,
+}
+
+impl ChangeEntry {
+    /// What `fields` holds when the object itself was deleted by somebody else.
+    pub const DELETED: &str = "(deleted)";
+
+    /// The line that tells people about a correction of drift, or nothing when the change is none.
+    ///
+    /// It names the object, the fields and who had changed them, never a value. Flux tells only the change itself.
+    pub fn correction(&self) -> Option<String> {
+        let object = &self.object;
+        match self.fields.as_slice() {
+            [] => None,
+            [only] if only == Self::DELETED => {
+                Some(format!("drift corrected: {object} was deleted and is created again"))
+            }
+            fields => Some(format!(
+                "drift corrected: {object} {} (changed by {})",
+                fields.join(", "),
+                self.manager.as_deref().unwrap_or("someone unknown")
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(fields: &[&str], manager: Option<&str>, expected: Option<&str>) {
+        let entry = ChangeEntry {
+            object: "Deployment/apps/web".into(),
+            action: "configured".into(),
+            fields: fields.iter().map(|&field| field.into()).collect(),
+            manager: manager.map(Into::into),
+        };
+        assert_eq!(entry.correction().as_deref(), expected);
+    }
+
+    #[test]
+    fn a_change_of_the_artifact_corrects_nothing() {
+        check(&[], None, None);
+        check(&[], Some("kubectl"), None);
+    }
+
+    #[test]
+    fn a_correction_names_the_fields_and_who_changed_them() {
+        check(
+            &[".spec.replicas"],
+            Some("kubectl-scale"),
+            Some("drift corrected: Deployment/apps/web .spec.replicas (changed by kubectl-scale)"),
+        );
+        check(
+            &[".metadata.labels.app", ".spec.replicas"],
+            None,
+            Some(
+                "drift corrected: Deployment/apps/web .metadata.labels.app, .spec.replicas (changed by someone unknown)",
+            ),
+        );
+    }
+
+    #[test]
+    fn an_object_that_somebody_deleted_is_told_as_a_whole() {
+        check(
+            &["(deleted)"],
+            None,
+            Some("drift corrected: Deployment/apps/web was deleted and is created again"),
+        );
+    }
+
+    #[test]
+    fn an_entry_without_a_correction_looks_as_it_did_before_there_were_any() {
+        let entry = ChangeEntry {
+            object: "Namespace/d".into(),
+            action: "created".into(),
+            ..ChangeEntry::default()
+        };
+        let json = serde_json::json!({"object": "Namespace/d", "action": "created"});
+        assert_eq!(serde_json::to_value(&entry).unwrap(), json);
+        assert_eq!(serde_json::from_value::<ChangeEntry>(json).unwrap(), entry);
+    }
 }

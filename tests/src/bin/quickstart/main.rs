@@ -13,13 +13,12 @@ mod sample;
 mod stage;
 mod story;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tests::program::{self, say};
 
 use account::Account;
 use stage::Stage;
@@ -50,46 +49,19 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
-    };
-    let result = runtime.block_on(until_signal(&args));
-    // Something may still be in the way of a worker (a build, for one); nobody needs it any more.
-    runtime.shutdown_background();
-    match result {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("quickstart: {error:#}");
-    ExitCode::FAILURE
-}
-
-/// Runs until done or told to end. Whoever is told to end drops everything that was started, and so ends it.
-async fn until_signal(args: &Args) -> Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let number = tokio::select! {
-        result = run(args) => return result.map(|()| ExitCode::SUCCESS),
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
-        _ = hang_up.recv() => 1,
-    };
-    say("");
-    say("ended: no process is left");
-    // Ctrl-C is how a visit ends; a check that is cut short has not succeeded.
-    Ok(if args.check {
-        ExitCode::from(128 + number)
-    } else {
-        ExitCode::SUCCESS
+    program::run("quickstart", run(&args), |code| {
+        say("");
+        say("ended: no process is left");
+        // Ctrl-C is how a visit ends; a check that is cut short has not succeeded.
+        if args.check {
+            ExitCode::from(code)
+        } else {
+            ExitCode::SUCCESS
+        }
     })
 }
 
-async fn run(args: &Args) -> Result<()> {
+async fn run(args: &Args) -> Result<ExitCode> {
     let account = Account::start();
     let stage = Stage::set(args, &account).await?;
     let logs = stage.logs().display().to_string();
@@ -100,7 +72,9 @@ async fn run(args: &Args) -> Result<()> {
     ));
     let result = play(args, &stage, &account).await;
     told.abort();
-    result.map_err(|error| anyhow!("{error:#}\nThe logs are in {logs}."))
+    result
+        .map(|()| ExitCode::SUCCESS)
+        .map_err(|error| anyhow!("{error:#}\nThe logs are in {logs}."))
 }
 
 async fn play(args: &Args, stage: &Stage, account: &Account) -> Result<()> {
@@ -123,10 +97,4 @@ async fn play(args: &Args, stage: &Stage, account: &Account) -> Result<()> {
     }
     say("");
     stage.while_running().await
-}
-
-/// Prints a line. That nobody reads it any more is no reason to end.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

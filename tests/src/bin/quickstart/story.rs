@@ -174,13 +174,22 @@ impl Story<'_> {
             ..PatchParams::default()
         };
         self.deployments().patch(WEB, &params, &Patch::Merge(scale)).await?;
-        self.stage.namespace.reconcile::<Kustomization>(APPS).await?;
+        // Nobody asks for a reconcile: it is put back at once.
+        wait::until("the Deployment to be put back", async || {
+            let replicas = self.deployments().get(WEB).await?.spec.and_then(|spec| spec.replicas);
+            Ok((replicas == Some(3)).then_some(()))
+        })
+        .await?;
         self.replicas(3).await?;
         // Objects that are gone come back, too.
         let services: Api<Service> = Api::namespaced(self.client(), WEB);
+        let uid = services.get(WEB).await?.metadata.uid;
         services.delete(WEB, &DeleteParams::default()).await?;
-        self.stage.namespace.reconcile::<Kustomization>(APPS).await?;
-        services.get(WEB).await?;
+        wait::until("the Service to be made again", async || {
+            let service = services.get_opt(WEB).await?;
+            Ok(service.filter(|service| service.metadata.uid != uid).map(drop))
+        })
+        .await?;
         self.told(
             "put back",
             "Kustomization",

@@ -3,6 +3,17 @@
 //! As in Flux: labels, annotations and everything outside `metadata` and `status` count. Finalizers, owner references
 //! and managed fields do not, and neither do fields that the manifest does not name, because the API server merged
 //! them into the dry run's result.
+//!
+//! [`differences`] says which fields differ, by the same rules, and [`culprit`] who changed them. Neither tells a value
+//! of an object, but for the keys of list items.
+
+mod culprit;
+mod differences;
+mod path;
+
+pub use culprit::culprit;
+pub use differences::{Differences, differences};
+pub use path::FieldPath;
 
 use serde_json::Value;
 
