@@ -1,0 +1,343 @@
+//! What was told: every terminal transition at least once and in order. Pure: from what the receiver accepted and what
+//! was seen in statuses follows what is missing, and what came in the wrong order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ::tests::receiver::Received;
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// How long a failure has to last that must be told even if it is over: a notification controller that is killed or
+/// has to be elected first is back by then.
+pub const LASTING: Duration = Duration::from_secs(25);
+
+/// A message as the receiver accepted it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its stable id.
+    pub id: String,
+    /// The uid of the object it is about.
+    pub uid: String,
+    /// The object as `Kind/name`.
+    pub object: String,
+    /// The reason.
+    pub reason: String,
+    /// `info` or `error`.
+    pub severity: String,
+    /// The text.
+    pub text: String,
+    /// When it happened.
+    pub timestamp: String,
+    /// The revision, where there is one.
+    pub revision: Option<String>,
+    /// Everything but the resource version, which moves while nothing happens.
+    pub body: Value,
+}
+
+impl Message {
+    /// Reads a request.
+    pub fn of(request: &Received) -> Result<Self> {
+        let mut body = request.json()?;
+        if let Some(object) = body["involvedObject"].as_object_mut() {
+            object.remove("resourceVersion");
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let object = &body["involvedObject"];
+        Ok(Self {
+            id: request
+                .header("x-sluice-event-id")
+                .context("a message without an id")?
+                .to_owned(),
+            uid: text(&object["uid"]),
+            object: format!("{}/{}", text(&object["kind"]), text(&object["name"])),
+            reason: text(&body["reason"]),
+            severity: text(&body["severity"]),
+            text: text(&body["message"]),
+            timestamp: text(&body["timestamp"]),
+            revision: body["metadata"]["revision"].as_str().map(str::to_owned),
+            body,
+        })
+    }
+
+    fn has_lines(&self, lines: &[String]) -> bool {
+        let own: BTreeSet<_> = self.text.lines().collect();
+        lines.iter().all(|line| own.contains(line.as_str()))
+    }
+
+    /// How many lists of changes it says are missing.
+    fn gap(&self) -> i64 {
+        let number = |line: &str| {
+            let (number, _) = line.strip_prefix('(')?.split_once(" earlier lists of changes")?;
+            number.parse::<i64>().ok()
+        };
+        self.text.lines().find_map(number).unwrap_or_default()
+    }
+}
+
+/// A confirmed change that was seen in a status.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The object as `Kind/name`.
+    pub object: String,
+    /// When it was done.
+    pub time: String,
+    /// `apply`, `prune` or `delete`.
+    pub action: String,
+    /// Its lines.
+    pub lines: Vec<String>,
+}
+
+/// A terminal state that was seen in a status.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The object as `Kind/name`.
+    pub object: String,
+    /// Whether it is Ready.
+    pub good: bool,
+    /// The reason of Ready.
+    pub reason: String,
+    /// The message of Ready.
+    pub message: String,
+    /// The revision of the artifact, or the one that was applied or tried.
+    pub revision: String,
+    /// When it was seen first.
+    pub since: Instant,
+    /// When it was seen to be over.
+    pub until: Option<Instant>,
+}
+
+/// What was seen in statuses.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The confirmed changes by uid and number.
+    pub changes: BTreeMap<(String, i64), Change>,
+    /// The terminal states by uid, oldest first.
+    pub states: BTreeMap<String, Vec<State>>,
+    /// Objects that are gone: what was not told about them cannot be told any more.
+    pub gone: BTreeSet<String>,
+}
+
+/// The first message of each id, in the order in which they came. Says what has one id and is not the same.
+pub fn first_of_each(messages: &[Message]) -> (Vec<&Message>, Vec<String>) {
+    let mut first: BTreeMap<&str, &Message> = BTreeMap::new();
+    let (mut order, mut different) = (Vec::new(), Vec::new());
+    for message in messages {
+        match first.get(message.id.as_str()) {
+            Some(known) if known.body == message.body => {}
+            Some(known) => different.push(format!("one id, two messages: {} and {}", known.body, message.body)),
+            None => {
+                first.insert(&message.id, message);
+                order.push(message);
+            }
+        }
+    }
+    (order, different)
+}
+
+/// The changes that were not told.
+pub fn untold_changes(messages: &[&Message], seen: &Seen) -> Vec<String> {
+    let mut excused = BTreeSet::new();
+    for message in messages.iter().filter(|message| message.gap() > 0) {
+        for ((uid, number), change) in &seen.changes {
+            if *uid == message.uid && change.time == message.timestamp && message.has_lines(&change.lines) {
+                excused.extend((1..=message.gap()).map(|back| (uid.clone(), number - back)));
+            }
+        }
+    }
+    let by_uid = by_uid(messages);
+    let untold = |((uid, number), change): (&(String, i64), &Change)| {
+        if seen.gone.contains(uid) || excused.contains(&(uid.clone(), *number)) {
+            return None;
+        }
+        let told = by_uid.get(uid.as_str()).into_iter().flatten().any(|message| {
+            let same = message.timestamp == change.time || message.severity == "error";
+            same && message.has_lines(&change.lines)
+        });
+        (!told).then(|| {
+            format!(
+                "change {number} of {} ({} at {}) was not told: {}",
+                change.object,
+                change.action,
+                change.time,
+                change.lines.join(", ")
+            )
+        })
+    };
+    seen.changes.iter().filter_map(untold).collect()
+}
+
+/// The failures that lasted and were not told.
+pub fn untold_failures(messages: &[&Message], seen: &Seen, now: Instant) -> Vec<String> {
+    let by_uid = by_uid(messages);
+    let mut untold = Vec::new();
+    for (uid, states) in seen.states.iter().filter(|(uid, _)| !seen.gone.contains(*uid)) {
+        for state in states.iter().filter(|state| !state.good) {
+            let lasted = state.until.unwrap_or(now).saturating_duration_since(state.since);
+            if lasted < LASTING || is_silent(state) {
+                continue;
+            }
+            let told = by_uid.get(uid.as_str()).into_iter().flatten().any(|message| {
+                message.reason == state.reason
+                    && (state.reason == "DependencyNotReady" || steady(&message.text) == steady(&state.message))
+            });
+            if !told {
+                untold.push(format!(
+                    "{} was {} for {} s and nobody was told: {}",
+                    state.object,
+                    state.reason,
+                    lasted.as_secs(),
+                    state.message
+                ));
+            }
+        }
+    }
+    untold
+}
+
+/// What Flux keeps to the condition.
+fn is_silent(state: &State) -> bool {
+    let waits = state.message.starts_with("Source artifact not found")
+        || state.message.starts_with("Source is not ready")
+        || (state.message.contains(".source.") && state.message.ends_with(" not found"));
+    state.reason == "HealthCheckCanceled" || (state.reason == "ArtifactFailed" && waits)
+}
+
+/// What came in the wrong order: changes against their numbers, and revisions against the order of the commits.
+pub fn disorder(messages: &[&Message], seen: &Seen, number_of: impl Fn(&str) -> Option<usize>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (uid, messages) in by_uid(messages) {
+        let (mut newest_change, mut newest_commit) = (i64::MIN, 0);
+        for message in messages {
+            let numbers: Vec<_> = seen
+                .changes
+                .range((uid.to_owned(), i64::MIN)..=(uid.to_owned(), i64::MAX))
+                .filter(|(_, change)| change.time == message.timestamp && message.has_lines(&change.lines))
+                .map(|((_, number), _)| *number)
+                .collect();
+            // Two changes of one second with the same lines cannot be told apart.
+            if let Some(number) = numbers.last() {
+                if *number < newest_change {
+                    wrong.push(format!(
+                        "{}: change {number} came after change {newest_change}: {}",
+                        message.object, message.text
+                    ));
+                }
+                newest_change = newest_change.max(numbers[0]);
+            }
+            // A failure is told with the revision its source has when it is told.
+            let revision = message.revision.as_deref().filter(|_| message.severity == "info");
+            if let Some(revision) = revision.filter(|_| message.reason != "DependencyNotReady") {
+                let Some(commit) = number_of(revision) else {
+                    wrong.push(format!("{}: an unknown revision {revision}", message.object));
+                    continue;
+                };
+                if commit < newest_commit {
+                    wrong.push(format!(
+                        "{}: news of commit {commit} after news of commit {newest_commit}: {}",
+                        message.object, message.text
+                    ));
+                }
+                newest_commit = newest_commit.max(commit);
+            }
+        }
+    }
+    wrong
+}
+
+/// Whether the object's good end with that revision was told.
+pub fn good_end_told(messages: &[&Message], uid: &str, revision: &str) -> bool {
+    messages.iter().any(|message| {
+        let good = ["ReconciliationSucceeded", "NewArtifact", "Succeeded"];
+        message.uid == uid && message.revision.as_deref() == Some(revision) && good.contains(&message.reason.as_str())
+    })
+}
+
+fn by_uid<'a>(messages: &[&'a Message]) -> BTreeMap<&'a str, Vec<&'a Message>> {
+    let mut by_uid: BTreeMap<&str, Vec<&Message>> = BTreeMap::new();
+    for message in messages {
+        by_uid.entry(&message.uid).or_default().push(message);
+    }
+    by_uid
+}
+
+/// A text without its digits, which change with every attempt.
+fn steady(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_ascii_digit() && !matches!(c, '.' | 'm' | 's' | 'µ'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn message(id: &str, text: &str, timestamp: &str, revision: &str) -> Message {
+        Message {
+            id: id.into(),
+            uid: "u".into(),
+            object: "Kustomization/k".into(),
+            reason: "Progressing".into(),
+            severity: "info".into(),
+            text: text.into(),
+            timestamp: timestamp.into(),
+            revision: Some(revision.into()),
+            body: json!({ "message": text }),
+        }
+    }
+
+    fn seen(changes: &[(i64, &str, &str)]) -> Seen {
+        let change = |(number, time, line): &(i64, &str, &str)| {
+            let change = Change {
+                object: "Kustomization/k".into(),
+                time: (*time).into(),
+                action: "apply".into(),
+                lines: vec![(*line).to_owned()],
+            };
+            (("u".to_owned(), *number), change)
+        };
+        Seen {
+            changes: changes.iter().map(change).collect(),
+            ..Seen::default()
+        }
+    }
+
+    fn number_of(revision: &str) -> Option<usize> {
+        revision.parse().ok()
+    }
+
+    #[test]
+    fn a_change_that_nobody_was_told_of_is_found() {
+        let seen = seen(&[(1, "t1", "A created"), (2, "t2", "B created")]);
+        let told = message("1", "A created", "t1", "1");
+        assert_eq!(untold_changes(&[&told], &seen).len(), 1);
+        let rest = message(
+            "2",
+            "B created\n(1 earlier lists of changes are not recorded any more)",
+            "t2",
+            "1",
+        );
+        assert_eq!(untold_changes(&[&told, &rest], &seen), [] as [String; 0]);
+        assert_eq!(untold_changes(&[&rest], &seen), [] as [String; 0], "the gap is told");
+    }
+
+    #[test]
+    fn news_in_the_wrong_order_are_found() {
+        let seen = seen(&[(1, "t1", "A created"), (2, "t2", "B created")]);
+        let (one, two) = (
+            message("1", "A created", "t1", "1"),
+            message("2", "B created", "t2", "2"),
+        );
+        assert_eq!(disorder(&[&one, &two], &seen, number_of), [] as [String; 0]);
+        assert_eq!(disorder(&[&two, &one], &seen, number_of).len(), 2);
+    }
+
+    #[test]
+    fn a_repetition_has_to_be_the_same() {
+        let one = message("1", "A created", "t1", "1");
+        let other = message("1", "B created", "t1", "1");
+        assert_eq!(first_of_each(&[one.clone(), one.clone()]).1.len(), 0);
+        assert_eq!(first_of_each(&[one, other]).1.len(), 1);
+    }
+}
