@@ -111,9 +111,17 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// Sends SIGSTOP: the process keeps its connections and does nothing.
+    /// Sends SIGSTOP and waits until every thread has stopped: the process keeps its connections and does nothing.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let start = Instant::now();
+        while !is_stopped(self.id())? {
+            if start.elapsed() > Duration::from_secs(10) {
+                bail!("{} does not stop", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Sends SIGCONT.
@@ -190,6 +198,24 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// Whether all threads of a process are stopped by a signal (state `T` of proc(5)).
+fn is_stopped(id: u32) -> Result<bool> {
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else {
+            // The thread has ended meanwhile.
+            continue;
+        };
+        // The name before the state stands in brackets and may hold any character.
+        let state = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.trim_start().chars().next());
+        if state != Some('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The last lines of a log file, or an empty text.

@@ -261,7 +261,7 @@ async fn the_api_server_comes_back_after_a_kill_with_its_data_and_stops_in_good_
 
     control_plane.pause(Part::ApiServer)?;
     let answer = tokio::time::timeout(Duration::from_millis(300), namespaces.get("before")).await;
-    assert!(answer.is_err(), "a paused API server answers");
+    assert!(answer.is_err(), "a paused API server answers: {answer:?}");
     control_plane.resume(Part::ApiServer)?;
     control_plane.ready().await?;
 

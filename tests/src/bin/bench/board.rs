@@ -31,6 +31,9 @@ struct State<K> {
     error: Option<String>,
 }
 
+/// How long nothing may happen before a wait is given up: longer than any back-off or timer of the contestants.
+const STALLED: Duration = Duration::from_secs(180);
+
 type Condition<K> = Box<dyn Fn(Option<&K>) -> bool + Send>;
 
 struct Wait<K> {
@@ -99,31 +102,40 @@ pub struct Awaited<K> {
 }
 
 impl<K: Object> Awaited<K> {
-    /// When it came to hold for each object, in this order. At the deadline, an error that shows one of those for which
-    /// it does not.
-    pub async fn within(self, limit: Duration, what: &str) -> Result<Vec<(String, Instant)>> {
-        match tokio::time::timeout(limit, self.times).await {
-            Ok(Ok(times)) => return Ok(times),
-            Ok(Err(_)) => {
-                let error = lock(&self.state).error.clone().unwrap_or_default();
-                bail!("the watch ended while waiting for {what}: {error}");
+    /// When it came to hold for each object, in this order. At the deadline, or when it has come to hold for no further
+    /// object for [`STALLED`], an error that shows one of those for which it does not.
+    pub async fn within(mut self, limit: Duration, what: &str) -> Result<Vec<(String, Instant)>> {
+        let start = Instant::now();
+        let (mut held, mut last) = (0, start);
+        while start.elapsed() < limit && last.elapsed() < STALLED {
+            match tokio::time::timeout(Duration::from_secs(1), &mut self.times).await {
+                Ok(Ok(times)) => return Ok(times),
+                Ok(Err(_)) => {
+                    let error = lock(&self.state).error.clone().unwrap_or_default();
+                    bail!("the watch ended while waiting for {what}: {error}");
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
+            let now = lock(&self.state).held();
+            if now != held {
+                (held, last) = (now, Instant::now());
+            }
         }
+        let waited = start.elapsed().as_secs();
         let state = lock(&self.state);
         let open = state
             .waits
             .iter()
             .find(|wait| wait.done.is_some() && !wait.pending.is_empty());
         let Some((wait, name)) = open.and_then(|wait| Some((wait, wait.pending.iter().min()?))) else {
-            bail!("waited {limit:?} in vain for {what}");
+            bail!("waited {waited} s in vain for {what}");
         };
         let instead = match state.objects.get(name) {
             Some(object) => ::tests::wait::yaml(object),
             None => "it does not exist".to_owned(),
         };
         bail!(
-            "waited {limit:?} in vain for {what}: {} are left of {}; {name}: {instead}",
+            "waited {waited} s in vain for {what}: {} are left of {}\n{name}: {instead}",
             wait.pending.len(),
             wait.pending.len() + wait.times.len()
         )
@@ -148,6 +160,11 @@ impl<K> Wait<K> {
 }
 
 impl<K: Object> State<K> {
+    /// For how many objects what is waited for holds, in all waits.
+    fn held(&self) -> usize {
+        self.waits.iter().map(|wait| wait.times.len()).sum()
+    }
+
     fn take(&mut self, event: Event<K>) {
         match event {
             Event::Init => self.listed.clear(),

@@ -97,8 +97,14 @@ async fn run(args: &Args) -> Result<ExitCode> {
         for contestant in &contestants {
             if let Err(error) = group.run(contestant, &wanted, &mut rows).await {
                 failed += 1;
-                let cases: Vec<&str> = group.cases().collect();
-                eprintln!("bench: {}, one of {}: {error:#}", contestant.name(), cases.join(", "));
+                let name = contestant.name();
+                let measured = |case: &&str| rows.iter().any(|row| row.case == *case && row.contestant == name);
+                let case = group.cases().find(|case| wanted.has(case) && !measured(case));
+                eprintln!("bench: {name} {}: {error:#}", case.unwrap_or("between cases"));
+                if let Some(case) = case {
+                    let text = error.to_string();
+                    rows.push(Row::new(case, name, 0).noting(text.lines().next().unwrap_or_default()));
+                }
             }
             if group.is_limit() {
                 break;

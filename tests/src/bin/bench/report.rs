@@ -259,7 +259,9 @@ fn block(case: &str, rows: &[&Row]) -> String {
         aim: "aim".to_owned(),
         values: rows.iter().map(|row| row.contestant.to_owned()).collect(),
     });
-    if rows.windows(2).any(|pair| pair[0].count != pair[1].count) {
+    // A case that did not end has no number.
+    let counts: BTreeSet<usize> = rows.iter().map(|row| row.count).filter(|count| *count > 0).collect();
+    if counts.len() > 1 {
         lines.push(Line {
             name: "  how many".to_owned(),
             aim: String::new(),

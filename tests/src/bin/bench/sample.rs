@@ -146,6 +146,8 @@ impl Fleet {
             "metadata": { "name": name(index), "namespace": NAMESPACE },
             "spec": {
                 "interval": self.interval,
+                // Else a reconcile that fails, as some of Flux's do in large cases, is tried again after an hour.
+                "retryInterval": "10s",
                 "path": (self.path)(index),
                 "prune": true,
                 "wait": true,

@@ -240,7 +240,8 @@ impl Wanted {
         GROUPS.into_iter().filter(wanted).collect()
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether a case is.
+    pub fn has(&self, name: &str) -> bool {
         self.cases.contains(&name)
     }
 }
