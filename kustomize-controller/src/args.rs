@@ -28,9 +28,22 @@ pub struct Args {
     /// interval, as in Flux
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub verify_every: u32,
-    /// Refuse remote bases in kustomizations (no effect: they are always refused for now)
+    /// Refuse remote bases: resources and components of kustomizations that are URLs, of Git repositories or of files
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub no_remote_bases: Flag,
+    /// Host that remote bases may come from, or `*.DOMAIN` for those below a domain; can be repeated; without it every host
+    #[arg(long, value_parser = remote::host)]
+    pub remote_bases_allow_host: Vec<String>,
+    /// Fetch remote bases from loopback, private, link-local and other addresses that are not public, and through the proxies
+    /// that the environment names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub remote_bases_allow_private_addresses: Flag,
+    /// Host of remote bases that may have such an address; can be repeated
+    #[arg(long, value_parser = remote::host)]
+    pub remote_bases_trust_host: Vec<String>,
+    /// Most that is fetched for the remote bases of one build, in bytes
+    #[arg(long, default_value_t = 512 << 20)]
+    pub max_remote_bases_size: u64,
     /// Refuse references to sources in other namespaces
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub no_cross_namespace_refs: Flag,
@@ -115,6 +128,8 @@ pub struct Policy {
     pub external_artifact: bool,
     /// ConfigMaps and Secrets do not wake Kustomizations.
     pub no_config_watchers: bool,
+    /// What remote bases may be fetched; nothing where none may.
+    pub remote_bases: Option<remote::Policy>,
 }
 
 impl Args {
@@ -152,7 +167,27 @@ impl Args {
             fail_fast: !on("DisableFailFastBehavior"),
             external_artifact: on("ExternalArtifact"),
             no_config_watchers: on("DisableConfigWatchers"),
+            remote_bases: (!self.no_remote_bases.0).then(|| self.remote_bases()),
         })
+    }
+
+    fn remote_bases(&self) -> remote::Policy {
+        let hosts = &self.remote_bases_allow_host;
+        remote::Policy {
+            reach: remote::Reach {
+                hosts: (!hosts.is_empty()).then(|| hosts.clone()),
+                private_addresses: self.remote_bases_allow_private_addresses.0,
+                trusted_hosts: self.remote_bases_trust_host.clone(),
+            },
+            limits: remote::Limits {
+                bytes: self.max_remote_bases_size,
+                ..remote::Limits::default()
+            },
+            switches: remote::Switches {
+                host: "--remote-bases-allow-host",
+                private_addresses: "--remote-bases-trust-host",
+            },
+        }
     }
 
     /// The pause after a missing dependency.

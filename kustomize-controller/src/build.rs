@@ -1,15 +1,20 @@
 //! From an unpacked artifact and a spec to the objects to apply: generate, build, substitute, prepare, sort.
 //!
-//! A function of its inputs: the tree is only read, through a handle that cannot be left, and the kustomization that the
-//! spec changes is laid over it, not written into it. What is not done here: fetching, loading variables, applying.
+//! A function of its inputs and of what a [`Fetch`] answers: the tree is only read, through a handle that cannot be left, and
+//! the kustomization that the spec changes is laid over it, not written into it. What is not done here: fetching, loading
+//! variables, applying.
 
 use crate::artifacts::Tree;
 use crate::failure::Failure;
 use crate::inventory::ObjectId;
+use crate::origins::{Origin, Origins};
+use crate::remote_bases::RemoteBases;
 use crate::{generate, health, normalize, stages, substitute};
 use api::kustomize::{KustomizationSpec, SubstituteStrategy};
 use api::meta::key;
-use kustomize::{DirFiles, FileKind, Files, Footprint, LoadRestriction, Options, Overlay, Recorded, Reorder};
+use kustomize::{
+    Builder, DirFiles, Fetch, FileKind, Files, Footprint, LoadRestriction, Options, Overlay, Recorded, Reorder,
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -31,6 +36,9 @@ pub struct Request {
     pub stage_kinds: Vec<(String, String)>,
 }
 
+/// A built object and where it comes from.
+type Made = (Value, Origin);
+
 /// What a build makes.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -42,8 +50,11 @@ pub struct Built {
     pub vanishing: HashSet<ObjectId>,
     /// An object that must not be applied because it is still encrypted.
     pub encrypted: Option<ObjectId>,
-    /// What the build asked of the tree: another tree that answers the same builds the same.
-    pub footprint: Footprint,
+    /// What the build asked of the tree: another tree that answers the same builds the same. None for a build that asked for
+    /// remote bases too, which may have others at any time.
+    pub footprint: Option<Footprint>,
+    /// Where each object was written, and what changed it on the way.
+    pub origins: Origins,
 }
 
 /// The directory that `spec.path` names, relative to the root of the artifact; `..` stops at the root.
@@ -74,21 +85,29 @@ pub fn is_same(tree: &Tree, footprint: &Footprint) -> bool {
     tree.open().is_ok_and(|dir| footprint.is_of(&DirFiles::new(dir)))
 }
 
-/// Builds the objects.
+/// Builds the objects. Without `remote_bases` a kustomization that refers to some is an error.
 ///
 /// # Errors
 /// [`Failure::Build`] with the file, line and object at fault where they are known.
-pub fn manifests(tree: &Tree, request: &Request) -> Result<Built, Failure> {
+pub fn manifests(tree: &Tree, request: &Request, remote_bases: Option<&RemoteBases>) -> Result<Built, Failure> {
     let dir = tree.open().map_err(|error| Failure::Workspace(error.to_string()))?;
     let files = DirFiles::new(dir);
     let recorded = Recorded::new(&files);
-    let built = built(&recorded, request).map_err(Failure::Build)?;
-    let footprint = recorded.footprint();
-    let digest = format!("sha256:{:x}", Sha256::digest(yaml::to_string_all(&built).as_bytes()));
-    let mut objects = flat(built);
+    let fetch = remote_bases.map(|bases| bases as &dyn Fetch);
+    let (built, alone) = built(&recorded, request, fetch).map_err(Failure::Build)?;
+    let footprint = alone.then(|| recorded.footprint());
+    let text = yaml::to_string_all(built.iter().map(|(object, _)| object));
+    let digest = format!("sha256:{:x}", Sha256::digest(text.as_bytes()));
+    let mut built = flat(built);
     // Before the normal form, which drops the field that tells.
-    let encrypted = objects.iter().find(|object| is_encrypted(object)).map(ObjectId::of);
-    objects.iter_mut().for_each(|object| prepare(object, request));
+    let encrypted = built.iter().find(|(object, _)| is_encrypted(object));
+    let encrypted = encrypted.map(|(object, _)| ObjectId::of(object));
+    built.iter_mut().for_each(|(object, _)| prepare(object, request));
+    let origins = built
+        .iter()
+        .map(|(object, origin)| (ObjectId::of(object), origin.clone()))
+        .collect();
+    let objects: Vec<_> = built.into_iter().map(|(object, _)| object).collect();
     let vanishing = objects
         .iter()
         .filter(|object| health::vanishes(object))
@@ -100,10 +119,12 @@ pub fn manifests(tree: &Tree, request: &Request) -> Result<Built, Failure> {
         vanishing,
         encrypted,
         footprint,
+        origins,
     })
 }
 
-fn built(files: &dyn Files, request: &Request) -> Result<Vec<Value>, String> {
+/// The objects with variables in place, where they come from, and whether that is the files alone.
+fn built(files: &dyn Files, request: &Request, fetch: Option<&dyn Fetch>) -> Result<(Vec<Made>, bool), String> {
     let root = generate::kustomization(files, &request.path, &request.spec).map_err(|error| error.to_string())?;
     let mut overlay = Overlay::new(files);
     overlay
@@ -117,12 +138,22 @@ fn built(files: &dyn Files, request: &Request) -> Result<Vec<Value>, String> {
         lenient_root: true,
         ..Options::default()
     };
-    let objects = kustomize::build(&overlay, &request.path, &options);
-    let objects = objects.map_err(|error| format!("kustomize build failed: {error}"))?;
-    objects
-        .into_iter()
-        .map(|built| substituted(built.object, request))
-        .collect()
+    let builder = match fetch {
+        Some(fetch) => Builder::new(&overlay, &options).fetch(fetch),
+        None => Builder::new(&overlay, &options),
+    };
+    // The slash says that it is a directory, also where its name could be a URL.
+    let built = builder.build(&format!("/{}", request.path));
+    let built = built.map_err(|error| format!("kustomize build failed: {error}"))?;
+    let alone = built.fetched.is_empty();
+    let objects = built.objects.into_iter();
+    let objects = objects.map(|built| {
+        let origin = Origin::of(&built);
+        let substituted = substituted(built.object, request).map_err(|error| format!("{error}{origin}"))?;
+        Ok::<_, String>((substituted, origin))
+    });
+    let objects = objects.collect::<Result<_, _>>()?;
+    Ok((objects, alone))
 }
 
 /// The object with variables in place, where the spec has any.
@@ -153,16 +184,19 @@ fn substituted(object: Value, request: &Request) -> Result<Value, String> {
 }
 
 /// Lists become their items, and what has no identity or is no object of a cluster is dropped.
-fn flat(objects: Vec<Value>) -> Vec<Value> {
+fn flat(objects: Vec<Made>) -> Vec<Made> {
     let mut flat = Vec::with_capacity(objects.len());
-    for mut object in objects {
+    for (mut object, origin) in objects {
         let list = object["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
         match object.get_mut("items") {
-            Some(Value::Array(items)) if list => flat.append(&mut std::mem::take(items)),
-            _ => flat.push(object),
+            Some(Value::Array(items)) if list => {
+                let items = std::mem::take(items);
+                flat.extend(items.into_iter().map(|item| (item, origin.clone())));
+            }
+            _ => flat.push((object, origin)),
         }
     }
-    flat.retain(|object| {
+    flat.retain(|(object, _)| {
         let has = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -261,15 +295,17 @@ mod tests {
     #[test]
     fn variables_are_put_in_and_a_missing_one_names_the_object() {
         let files = files(&[("a.yaml", CONFIG)]);
-        let objects = built(&files, &request(json!({"postBuild": {"substitute": {"v": "x"}}}))).unwrap();
-        assert_eq!(objects[0]["data"]["k"], "x");
-        let objects = built(&files, &request(json!({}))).unwrap();
-        assert_eq!(objects[0]["data"]["k"], "${v}");
-        let error = built(&files, &request(json!({"postBuild": {"substitute": {"w": "x"}}}))).unwrap_err();
+        let objects = built(&files, &request(json!({"postBuild": {"substitute": {"v": "x"}}})), None)
+            .unwrap()
+            .0;
+        assert_eq!(objects[0].0["data"]["k"], "x");
+        let objects = built(&files, &request(json!({})), None).unwrap().0;
+        assert_eq!(objects[0].0["data"]["k"], "${v}");
+        let error = built(&files, &request(json!({"postBuild": {"substitute": {"w": "x"}}})), None).unwrap_err();
         assert_eq!(
             error,
             "post build failed for 'ConfigMap.v1.[noGrp]/a': envsubst error: variable substitution failed: \
-             variable not set (strict mode): \"v\""
+             variable not set (strict mode): \"v\" (from a.yaml:1)"
         );
     }
 
@@ -277,7 +313,7 @@ mod tests {
     fn a_variable_source_that_is_missing_names_the_first_object() {
         let mut request = request(json!({"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "vars"}]}}));
         request.variables = Err("substitute from 'ConfigMap/vars' error: configmaps \"vars\" not found".into());
-        let error = built(&files(&[("a.yaml", CONFIG)]), &request).unwrap_err();
+        let error = built(&files(&[("a.yaml", CONFIG)]), &request, None).unwrap_err();
         assert!(
             error.starts_with("post build failed for 'ConfigMap.v1.[noGrp]/a': substitute from"),
             "{error}"
@@ -300,7 +336,11 @@ mod tests {
         let item = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
         let list =
             json!({"apiVersion": "v1", "kind": "List", "metadata": {"name": "l"}, "items": [item("a"), item("")]});
-        assert_eq!(flat(vec![list, item("b")]), [item("a"), item("b")]);
+        let made = |object: Value| (object, Origin::default());
+        assert_eq!(
+            flat(vec![made(list), made(item("b"))]),
+            [made(item("a")), made(item("b"))]
+        );
     }
 
     #[test]

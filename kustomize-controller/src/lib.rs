@@ -2,8 +2,9 @@
 //!
 //! [`reconcile`] is the pipeline and the only place that knows its order. Modules named for a decision are pure
 //! ([`inventory`], [`stages`], [`substitute`], [`generate`], [`normalize`], [`build`], [`drift`], [`fingerprint`],
-//! [`contest`], [`health`], [`wait`], [`dependency`], [`changes`], [`history`]); those named for a place or an act are
-//! edges ([`cluster`], [`apply`], [`prune`], [`watch`], [`source`], [`artifacts`], [`variables`], [`wake`]).
+//! [`contest`], [`origins`], [`health`], [`wait`], [`dependency`], [`changes`], [`history`]); those named for a place or an act are
+//! edges ([`cluster`], [`apply`], [`prune`], [`watch`], [`source`], [`artifacts`], [`remote_bases`], [`variables`],
+//! [`wake`]).
 //! [`holdings`] remembers what was applied, [`failure`] says what follows from what goes wrong, [`unsupported`] what is
 //! not there yet.
 
@@ -24,8 +25,10 @@ pub mod history;
 pub mod holdings;
 pub mod inventory;
 pub mod normalize;
+pub mod origins;
 pub mod prune;
 pub mod reconcile;
+pub mod remote_bases;
 pub mod source;
 pub mod stages;
 pub mod substitute;
@@ -42,10 +45,12 @@ use artifacts::Artifacts;
 use cluster::{Clusters, Limits};
 use kube::runtime::watcher;
 use reconcile::{Asked, Context as Shared, Kustomizer};
+use remote::Remote;
 use runtime::controller::{Controller, Options};
 use runtime::process::{Process, Standby};
 use source::Sources;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// The name in leases, events and logs.
 pub const NAME: &str = "kustomize-controller";
@@ -90,6 +95,11 @@ async fn work(args: Args, policy: args::Policy, process: Process) -> anyhow::Res
         args.requeue_dependency(),
     )
     .context("cannot make an HTTP client")?;
+    let remote = policy
+        .remote_bases
+        .clone()
+        .map(|bounds| Remote::new(bounds, None, "kustomize-bases-", Handle::current()));
+    let remote = remote.transpose().map_err(anyhow::Error::msg)?;
     let sources = Sources::new(clusters.own(), repositories.clone());
     let known = repositories.clone();
     let shared = Shared {
@@ -98,6 +108,7 @@ async fn work(args: Args, policy: args::Policy, process: Process) -> anyhow::Res
         clusters,
         sources,
         artifacts,
+        remote,
         objects: objects.clone(),
         trigger,
         asked,

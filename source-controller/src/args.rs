@@ -72,7 +72,7 @@ pub struct ArtifactArgs {
     pub artifact_digest_algo: Algorithm,
 }
 
-/// Limits on what strangers send.
+/// Limits on what strangers send, and how it is sent.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GitArgs {
     /// Largest file of a repository that is archived, in bytes; each is held in memory while it is
@@ -82,6 +82,14 @@ pub struct GitArgs {
     /// Most bytes a Git server may send in one operation
     #[arg(long, default_value_t = 4 << 30)]
     pub git_max_transfer_size: u64,
+
+    /// Key exchange algorithms that may be agreed upon over ssh, most wanted first; the usual ones when empty
+    #[arg(long, value_delimiter = ',')]
+    pub ssh_kex_algos: Vec<String>,
+
+    /// Host key algorithms that may be agreed upon over ssh, most wanted first; the usual ones when empty
+    #[arg(long, value_delimiter = ',')]
+    pub ssh_hostkey_algos: Vec<String>,
 }
 
 /// Flags that are accepted and have no effect yet.
@@ -90,14 +98,6 @@ pub struct InertArgs {
     /// Address that events are posted to (no effect: the notification controller reads them from the status)
     #[arg(long, env = "EVENTS_ADDR", default_value = "")]
     pub events_addr: String,
-
-    /// Key exchange algorithms for ssh (no effect yet: there is no ssh)
-    #[arg(long, value_delimiter = ',')]
-    pub ssh_kex_algos: Vec<String>,
-
-    /// Host key algorithms for ssh (no effect yet: there is no ssh)
-    #[arg(long, value_delimiter = ',')]
-    pub ssh_hostkey_algos: Vec<String>,
 
     /// ServiceAccount whose identity is used by default (no effect yet: there are no cloud providers)
     #[arg(long, default_value = "")]

@@ -11,10 +11,8 @@
 use std::io::Write;
 
 use artifact::{Archive, Limits};
-use gix::ObjectId;
-use gix::objs::tree::EntryKind;
-use gix::objs::{FindExt, FindHeader};
-use gix::odb;
+use git::Tree;
+use git::tree::{Damage, Node, What};
 
 use crate::ignore::{self, Rules};
 
@@ -30,7 +28,7 @@ pub enum Error {
         /// The path of the object.
         path: String,
         /// Its hash.
-        id: ObjectId,
+        id: String,
         /// What the database says.
         detail: String,
     },
@@ -69,7 +67,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 enum Content {
     Directory,
-    File { id: ObjectId, executable: bool },
+    File { node: Node, executable: bool },
 }
 
 /// How much may be archived.
@@ -89,27 +87,27 @@ pub struct Listing {
 }
 
 /// Lists the tree and reads its `.sourceignore` files.
-pub fn list(objects: &odb::Handle, tree: ObjectId, bounds: Bounds) -> Result<Listing, Error> {
+pub fn list(tree: &Tree, bounds: Bounds) -> Result<Listing, Error> {
     let mut walk = Walk {
-        objects,
+        tree,
         bounds,
         listing: Listing {
             entries: Vec::new(),
             ignore_files: Vec::new(),
         },
     };
-    walk.directory(tree, &[], b"")?;
+    walk.directory(tree.root(), &[], b"")?;
     Ok(walk.listing)
 }
 
 struct Walk<'a> {
-    objects: &'a odb::Handle,
+    tree: &'a Tree,
     bounds: Bounds,
     listing: Listing,
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, id: ObjectId, path: &[String], prefix: &[u8]) -> Result<(), Error> {
+    fn directory(&mut self, node: Node, path: &[String], prefix: &[u8]) -> Result<(), Error> {
         let Limits { depth, entries, .. } = self.bounds.whole;
         if path.len() > depth {
             return Err(Error::Limit(format!(
@@ -117,42 +115,26 @@ impl Walk<'_> {
                 path.join("/")
             )));
         }
-        let mut buffer = Vec::new();
-        let object = |detail: String| Error::Object {
-            path: path.join("/"),
-            id,
-            detail,
+        let children = self.tree.directory(node).map_err(|damage| match damage {
+            Damage::Name(name) => Error::Name([path, &[name]].concat().join("/")),
+            Damage::Object(detail) => object(path, node, detail),
+        })?;
+        let is_ignore_file = |child: &&git::tree::Entry| {
+            child.name == ignore::FILE.as_bytes() && matches!(child.what, What::File { .. })
         };
-        let tree = self
-            .objects
-            .find_tree_iter(&id, &mut buffer)
-            .map_err(|error| object(error.to_string()))?;
-        let mut children = Vec::new();
-        for child in tree {
-            let child = child.map_err(|error| object(error.to_string()))?;
-            children.push((child.filename.to_vec(), child.mode.kind(), child.oid.to_owned()));
-        }
-        // Git sorts directories as if their names ended in a slash; a walk of a directory does not.
-        children.sort();
-        let ignore_file = children.iter().find(|(name, kind, _)| {
-            name == ignore::FILE.as_bytes() && matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable)
-        });
-        if let Some((_, _, id)) = ignore_file {
-            let content = self.ignore_file(*id, path)?;
+        if let Some(file) = children.iter().find(is_ignore_file) {
+            let content = self.ignore_file(file.node, path)?;
             self.listing.ignore_files.push((path.to_vec(), content));
         }
-        for (name, kind, id) in children {
-            let shown = String::from_utf8_lossy(&name).into_owned();
-            if !is_valid(&name) {
-                return Err(Error::Name([path, &[shown]].concat().join("/")));
-            }
+        for child in children.iter() {
+            let (name, what, node) = (&child.name, child.what, child.node);
+            let shown = String::from_utf8_lossy(name).into_owned();
             let path = [path, &[shown]].concat();
-            let full = [prefix, &name].concat();
-            let content = match kind {
-                EntryKind::Tree | EntryKind::Commit => Content::Directory,
-                EntryKind::Blob => Content::File { id, executable: false },
-                EntryKind::BlobExecutable => Content::File { id, executable: true },
-                EntryKind::Link => continue,
+            let full = [prefix, name].concat();
+            let content = match what {
+                What::Directory | What::Module => Content::Directory,
+                What::File { executable } => Content::File { node, executable },
+                What::Link => continue,
             };
             if self.listing.entries.len() as u64 >= entries {
                 return Err(Error::Limit(format!("{entries} files and directories")));
@@ -164,9 +146,14 @@ impl Walk<'_> {
             });
             // What lies in a directory called .git is no part of the source and its patterns do not count; a tree that has
             // one was made by hand.
-            if kind == EntryKind::Tree {
+            let below = match what {
+                What::Directory => Some(node),
+                What::Module => self.tree.module(&path.join("/")),
+                What::File { .. } | What::Link => None,
+            };
+            if let Some(node) = below {
                 let before = self.listing.ignore_files.len();
-                self.directory(id, &path, &[&full[..], b"/"].concat())?;
+                self.directory(node, &path, &[&full[..], b"/"].concat())?;
                 if name == b".git" {
                     self.listing.ignore_files.truncate(before);
                 }
@@ -175,26 +162,27 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn ignore_file(&self, id: ObjectId, directory: &[String]) -> Result<String, Error> {
-        let path = [directory, &[ignore::FILE.to_owned()]].concat().join("/");
-        let mut buffer = Vec::new();
-        let blob = self.objects.find_blob(&id, &mut buffer);
-        let blob = blob.map_err(|error| Error::Object {
-            path,
-            id,
-            detail: error.to_string(),
-        })?;
-        Ok(String::from_utf8_lossy(&blob.data[..blob.data.len().min(MAX_IGNORE_FILE)]).into_owned())
+    fn ignore_file(&self, node: Node, directory: &[String]) -> Result<String, Error> {
+        let path = [directory, &[ignore::FILE.to_owned()]].concat();
+        let mut content = Vec::new();
+        let read = self.tree.content(node, &mut content);
+        read.map_err(|damage| object(&path, node, damage.to_string()))?;
+        content.truncate(MAX_IGNORE_FILE);
+        Ok(String::from_utf8_lossy(&content).into_owned())
     }
 }
 
-fn is_valid(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
+fn object(path: &[String], node: Node, detail: String) -> Error {
+    Error::Object {
+        path: path.join("/"),
+        id: node.id().to_string(),
+        detail,
+    }
 }
 
 /// Archives what `spec.ignore` and the tree's own rules leave of the listed tree.
 pub fn archive<W: Write>(
-    objects: &odb::Handle,
+    tree: &Tree,
     listing: &Listing,
     ignore: Option<&str>,
     bounds: Bounds,
@@ -209,17 +197,12 @@ pub fn archive<W: Write>(
         if rules.excludes(path, is_directory) {
             continue;
         }
-        let Content::File { id, executable } = *content else {
+        let Content::File { node, executable } = *content else {
             into.directory(name)?;
             continue;
         };
-        let failed = |detail: String| Error::Object {
-            path: path.join("/"),
-            id,
-            detail,
-        };
-        let header = objects.try_header(&id).map_err(|error| failed(error.to_string()))?;
-        let size = header.ok_or_else(|| failed("the object is missing".to_owned()))?.size;
+        let failed = |damage: Damage| object(path, node, damage.to_string());
+        let size = tree.size(node).map_err(failed)?;
         if size > bounds.file {
             return Err(Error::TooLarge {
                 path: path.join("/"),
@@ -230,10 +213,8 @@ pub fn archive<W: Write>(
         left = left
             .checked_sub(size)
             .ok_or_else(|| Error::Limit(format!("{} bytes of files", bounds.whole.bytes)))?;
-        let blob = objects
-            .find_blob(&id, &mut buffer)
-            .map_err(|error| failed(error.to_string()))?;
-        into.file(name, executable, blob.data.len() as u64, blob.data)?;
+        tree.content(node, &mut buffer).map_err(failed)?;
+        into.file(name, executable, buffer.len() as u64, buffer.as_slice())?;
     }
     Ok(())
 }
@@ -242,8 +223,9 @@ pub fn archive<W: Write>(
 mod tests {
     use super::*;
     use artifact::Algorithm;
-    use gix::objs::tree::EntryMode;
-    use gix::objs::{Tree, Write as _};
+    use gix::objs::Write as _;
+    use gix::objs::tree::{EntryKind, EntryMode};
+    use gix::{ObjectId, odb};
     use std::io::Read;
 
     const BOUNDS: Bounds = Bounds {
@@ -258,17 +240,14 @@ mod tests {
     /// An object database on disk that trees can be put into.
     struct Store {
         handle: odb::Handle,
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Store {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let handle = odb::at(directory.path(), gix::hash::Kind::Sha1).unwrap();
-            Self {
-                handle,
-                _directory: directory,
-            }
+            Self { handle, directory }
         }
 
         fn blob(&self, content: &[u8]) -> ObjectId {
@@ -285,15 +264,16 @@ mod tests {
                 })
                 .collect();
             entries.sort();
-            self.handle.write(&Tree { entries }).unwrap()
+            self.handle.write(&gix::objs::Tree { entries }).unwrap()
         }
     }
 
     /// The members of the archive, directories with a trailing slash; or the message.
     fn check(store: &Store, tree: ObjectId, ignore: Option<&str>, expected: Result<&[&str], &str>) {
-        let result = list(&store.handle, tree, BOUNDS).and_then(|listing| {
+        let tree = Tree::open(store.directory.path(), tree).unwrap();
+        let result = list(&tree, BOUNDS).and_then(|listing| {
             let mut into = Archive::new(Vec::new(), Algorithm::Sha256);
-            archive(&store.handle, &listing, ignore, BOUNDS, &mut into)?;
+            archive(&tree, &listing, ignore, BOUNDS, &mut into)?;
             Ok(into.finish()?.writer)
         });
         let found = result.map_err(|error| error.to_string()).map(|bytes| {

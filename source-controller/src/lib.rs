@@ -1,15 +1,17 @@
 //! Keeps the content of Git repositories available in a cluster.
 //!
-//! For every GitRepository: ask the remote which revision it has ([`git`]), archive a new one straight out of the object
-//! database ([`checkout`], [`ignore`]), keep the file ([`storage`]), serve it over HTTP ([`server`]) and report it in the
-//! status ([`reconcile`]). What a GitRepository can ask for and this controller cannot do yet is one table ([`unsupported`]).
+//! For every GitRepository: read who asks ([`auth`]) for what ([`reference`]), ask the remote which revision it has ([`git`]),
+//! archive a new one straight out of the object database ([`checkout`], [`ignore`]), keep the file ([`storage`]), serve it over
+//! HTTP ([`server`]) and report it in the status ([`reconcile`]). What a GitRepository can ask for and this controller cannot do
+//! yet is one table ([`unsupported`]).
 //! [`run`] puts it all together.
 
 pub mod args;
+pub mod auth;
 pub mod checkout;
-pub mod git;
 pub mod ignore;
 pub mod reconcile;
+pub mod reference;
 pub mod server;
 pub mod storage;
 pub mod unsupported;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::source::GitRepository;
+use git::ssh::Algorithms;
+use git::{Client, Config, Limits, Policy};
 use kube::runtime::watcher;
 use runtime::controller::{Controller, Options};
 use runtime::process::Process;
@@ -26,7 +30,6 @@ use runtime::report::Ledger;
 
 use args::Args;
 use checkout::Bounds;
-use git::client::{Client, Limits};
 use reconcile::{GitRepositories, MANAGER};
 use storage::Storage;
 use storage::gc::Retention;
@@ -51,7 +54,13 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
         transfer: args.git.git_max_transfer_size,
         object: args.git.git_max_file_size,
     };
-    let git = Client::new(usize::from(args.concurrent), limits).context("cannot set up the Git client")?;
+    let config = Config {
+        scratch: "source-controller-",
+        slots: usize::from(args.concurrent),
+        policy: Policy::default(),
+        ssh: Algorithms::new(&args.git.ssh_kex_algos, &args.git.ssh_hostkey_algos).map_err(anyhow::Error::msg)?,
+    };
+    let git = Client::new(config, tokio::runtime::Handle::current()).context("cannot set up the Git client")?;
     let namespace = (!args.process.watch_all_namespaces.0).then_some(process.namespace.as_str());
     let config = watcher::Config::default().labels(&args.interval.watch_label_selector);
     let controller = Controller::<GitRepository>::new(process.client.clone(), namespace, config);
@@ -63,6 +72,7 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
         recorder: process.recorder.clone(),
         metrics: process.metrics.clone(),
         git,
+        limits,
         storage,
         bounds: Bounds {
             whole: artifact::Limits::default(),

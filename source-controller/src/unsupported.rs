@@ -5,20 +5,14 @@
 
 use api::source::{GitProvider, GitRepositorySpec};
 
-use crate::git::url::Scheme;
-
 /// The reason in conditions and events.
 pub const REASON: &str = "UnsupportedFeature";
 
 /// A feature that is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// A URL that begins with `ssh://`.
-    Ssh,
     /// `spec.verify`
     Verify,
-    /// `spec.recurseSubmodules`
-    Submodules,
     /// `spec.include`
     Include,
     /// `spec.sparseCheckout`
@@ -37,14 +31,13 @@ pub enum Feature {
 type Asks = fn(&GitRepositorySpec) -> bool;
 
 /// The features that the spec alone shows, in the order in which they are told.
-const OF_SPEC: [(Feature, Asks); 7] = [
+const OF_SPEC: [(Feature, Asks); 6] = [
     (Feature::Provider, |spec| {
         spec.provider.is_some_and(|provider| provider != GitProvider::Generic)
     }),
     (Feature::ServiceAccount, |spec| spec.service_account_name.is_some()),
     (Feature::Proxy, |spec| spec.proxy_secret_ref.is_some()),
     (Feature::Verify, |spec| spec.verification.is_some()),
-    (Feature::Submodules, |spec| spec.recurse_submodules),
     (Feature::Include, |spec| !spec.include.is_empty()),
     (Feature::SparseCheckout, |spec| !spec.sparse_checkout.is_empty()),
 ];
@@ -53,11 +46,7 @@ impl Feature {
     /// What the user reads: the field and a way on.
     pub fn message(self) -> &'static str {
         match self {
-            Self::Ssh => "ssh URLs are not supported yet: use an http or https URL",
             Self::Verify => "spec.verify is not supported yet: remove it to go on without verification",
-            Self::Submodules => {
-                "spec.recurseSubmodules is not supported yet: submodules would be missing from the artifact"
-            }
             Self::Include => {
                 "spec.include is not supported yet: the included content would be missing from the artifact"
             }
@@ -75,17 +64,9 @@ impl Feature {
     }
 }
 
-/// The first unsupported feature the spec asks for, the scheme aside.
+/// The first unsupported feature the spec asks for.
 pub fn of_spec(spec: &GitRepositorySpec) -> Option<Feature> {
     OF_SPEC.iter().find(|(_, asks)| asks(spec)).map(|(feature, _)| *feature)
-}
-
-/// Whether the scheme is one.
-pub fn of_scheme(scheme: Scheme) -> Option<Feature> {
-    match scheme {
-        Scheme::Http | Scheme::Https => None,
-        Scheme::Ssh => Some(Feature::Ssh),
-    }
 }
 
 #[cfg(test)]
@@ -109,7 +90,7 @@ mod tests {
     fn every_field_that_would_be_ignored_is_told() {
         check(json!({}), None);
         check(
-            json!({"provider": "generic", "recurseSubmodules": false, "include": []}),
+            json!({"provider": "generic", "recurseSubmodules": true, "include": []}),
             None,
         );
         check(json!({"provider": "github"}), Some(Feature::Provider));
@@ -120,7 +101,6 @@ mod tests {
         check(json!({"serviceAccountName": "x"}), Some(Feature::ServiceAccount));
         check(json!({"proxySecretRef": {"name": "x"}}), Some(Feature::Proxy));
         check(json!({"verify": {"secretRef": {"name": "x"}}}), Some(Feature::Verify));
-        check(json!({"recurseSubmodules": true}), Some(Feature::Submodules));
         check(
             json!({"include": [{"repository": {"name": "x"}}]}),
             Some(Feature::Include),

@@ -1,5 +1,5 @@
 //! The harness that every test against a kube-apiserver, and the quickstart, is built on: a real control plane, real
-//! Git over HTTP, receivers and artifact servers that can misbehave, and the three controllers as processes.
+//! Git over HTTP and ssh, receivers and artifact servers that can misbehave, and the three controllers as processes.
 //!
 //! Nothing here stands in for a part of the project: the controllers under test are the binaries that are shipped, the
 //! API server, etcd and git are the real ones. The library never panics; it returns [`anyhow::Result`], so that it
@@ -46,6 +46,7 @@ pub mod published;
 pub mod receiver;
 pub mod repo;
 pub mod scenario;
+pub mod ssh_server;
 pub mod wait;
 pub mod web;
 pub mod widget;

@@ -92,18 +92,27 @@ impl StageFailure {
     }
 }
 
+impl StageFailure {
+    /// The lines of the errors, each followed by what is known of its object's origin.
+    pub fn text(&self, origin: impl Fn(&ObjectId) -> String) -> String {
+        let mut text = String::new();
+        for (index, error) in self.errors.iter().enumerate() {
+            let line = format!("{}{}", error.message, origin(&error.id));
+            if index > 0 && text.len() + line.len() + 1 > MAX_TEXT {
+                return format!("{text}\nand {} more", self.errors.len() - index);
+            }
+            if index > 0 {
+                text.push('\n');
+            }
+            text.push_str(&line);
+        }
+        text
+    }
+}
+
 impl fmt::Display for StageFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut length = 0;
-        for (index, error) in self.errors.iter().enumerate() {
-            length += error.message.len() + 1;
-            if index > 0 && length > MAX_TEXT {
-                return write!(formatter, "\nand {} more", self.errors.len() - index);
-            }
-            let line_break = if index > 0 { "\n" } else { "" };
-            write!(formatter, "{line_break}{}", error.message)?;
-        }
-        Ok(())
+        formatter.write_str(&self.text(|_| String::new()))
     }
 }
 

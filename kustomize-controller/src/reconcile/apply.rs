@@ -3,6 +3,7 @@
 use super::run::{Applying, Awaited, Checking, Step, Waiting};
 use super::{About, Kustomizer, Progress, Report};
 use crate::apply::{self, Action, ChangeSet, Entry, Memory, Options, StageFailure, StageResult};
+use crate::build::Built;
 use crate::changes;
 use crate::failure::Failure;
 use crate::health::Kind;
@@ -46,9 +47,10 @@ impl StageError {
         }
     }
 
-    fn of(failure: &StageFailure) -> Self {
+    fn of(failure: &StageFailure, manifests: &Built) -> Self {
+        let origin = |id: &ObjectId| manifests.origins.get(id).map(ToString::to_string);
         StageError {
-            text: failure.to_string(),
+            text: failure.text(|id| origin(id).unwrap_or_default()),
             unreachable: failure.is_unreachable(),
             uncertain: failure.uncertain(),
         }
@@ -152,7 +154,7 @@ impl Kustomizer {
                     lacking.for_each(|error| {
                         asked.lacks(trigger, super::name(about.object), &error.id.group, applying.looked)
                     });
-                    return Err(StageError::of(&failure));
+                    return Err(StageError::of(&failure, &manifests));
                 }
             };
             if plan.writes() {
@@ -176,7 +178,7 @@ impl Kustomizer {
                 }
                 Err(failure) => {
                     applying.applied.extend(failure.applied.clone());
-                    return Err(StageError::of(&failure));
+                    return Err(StageError::of(&failure, &manifests));
                 }
             }
         }

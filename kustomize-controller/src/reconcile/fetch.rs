@@ -12,10 +12,12 @@ use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::holdings::Trust;
 use crate::inventory;
+use crate::remote_bases::{RemoteBases, Turn};
 use crate::variables;
 use crate::wait::Look;
 use api::kustomize::ChangeKind;
 use api::meta::condition::HEALTHY;
+use kustomize::Footprint;
 use runtime::conditions::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +45,10 @@ impl Kustomizer {
         let cluster = self.cluster(about.object)?;
         let variables = variables::load(&self.context.clusters.own(), about.object).await;
         let known = self.known_build(about, report, &variables);
-        if let Some(known) = known.as_ref().filter(|known| known.artifact == about.artifact.digest) {
+        if let Some((known, _)) = known
+            .as_ref()
+            .filter(|(known, _)| known.artifact == about.artifact.digest)
+        {
             return Ok(self.unchanged(about, report, cluster, known));
         }
         let tree = match self.context.artifacts.tree(about.artifact).await {
@@ -66,8 +71,8 @@ impl Kustomizer {
                 return Ok(Progress::Wait(pause));
             }
         };
-        if let Some(known) = known {
-            let (footprint, tree) = (known.footprint.clone(), Arc::clone(&tree));
+        if let Some((known, footprint)) = known {
+            let tree = Arc::clone(&tree);
             let same = tokio::task::spawn_blocking(move || build::is_same(&tree, &footprint)).await;
             if same.unwrap_or_default() {
                 return Ok(self.unchanged(about, report, cluster, &known));
@@ -86,8 +91,13 @@ impl Kustomizer {
             stage_kinds: self.context.policy.stage_kinds.clone(),
         };
         // Builds compute: as many at a time as there are cores, and none on a thread that others wait on.
-        let _permit = self.builds.acquire().await;
-        let built = tokio::task::spawn_blocking(move || build::manifests(&tree, &request)).await;
+        let turn = Turn::wait(&self.builds).await;
+        let remote = self.context.remote.clone();
+        let build = move || {
+            let bases = remote.map(|remote| RemoteBases::new(&remote, &turn));
+            build::manifests(&tree, &request, bases.as_ref())
+        };
+        let built = tokio::task::spawn_blocking(build).await;
         let built = built.unwrap_or_else(|error| Err(Failure::Build(format!("kustomize build failed: {error}"))))?;
         about.progress(report, "Detecting drift");
         let build = Build {
@@ -110,13 +120,14 @@ impl Kustomizer {
         }))))
     }
 
-    /// The last build, if what it made is in the cluster as it was and its inputs are the same, the artifact aside.
+    /// The last build and what it asked of its artifact, if what it made is in the cluster as it was and its inputs are the same,
+    /// the artifact aside. What remote bases hold nobody knows, so no build that asked for some counts.
     fn known_build(
         &self,
         about: &About<'_>,
         report: &Report,
         variables: &Result<BTreeMap<String, String>, String>,
-    ) -> Option<Build> {
+    ) -> Option<(Build, Footprint)> {
         let build = match (about.trust, runtime::lock(&self.settled).get(&about.uid())) {
             (Trust::Nothing, _) | (_, None) => return None,
             (Trust::Watches | Trust::Truce, Some(settled)) => settled.build.clone()?,
@@ -125,10 +136,11 @@ impl Kustomizer {
             // Nobody was told yet what came of it.
             return None;
         }
+        let footprint = build.footprint.clone()?;
         let inventory = inventory::from_status(report.status().inventory.as_ref());
         let same = variables.is_ok() && build.variables == variables::digest(variables);
         let ids = inventory.iter().map(|owned| &owned.id);
-        (same && self.holdings.all_current(&about.owner, ids, about.trust)).then_some(build)
+        (same && self.holdings.all_current(&about.owner, ids, about.trust)).then_some((build, footprint))
     }
 
     /// Something was built. If it is not what was built before, it may be applied in part when the run ends, so that

@@ -39,6 +39,7 @@ use api::meta::{key, reason};
 use api::source::Artifact;
 use kube::ResourceExt;
 use kube::api::Api;
+use remote::Remote;
 use run::{Inputs, Run, Step, Terminating, Watched};
 use runtime::conditions::Verdict;
 use runtime::controller::{Gone, Next, Reconcile, Trigger};
@@ -139,6 +140,8 @@ pub struct Context {
     pub sources: Sources,
     /// Unpacked artifacts.
     pub artifacts: Artifacts,
+    /// Brings remote bases; nothing where they are refused.
+    pub remote: Option<Remote>,
     /// The Kustomizations.
     pub objects: Objects<Kustomization>,
     /// Wakes Kustomizations.

@@ -15,8 +15,8 @@ pub struct Build {
     pub artifact: String,
     /// The digest of the variables.
     pub variables: u64,
-    /// What the build asked of the artifact's files.
-    pub footprint: Footprint,
+    /// What the build asked of the artifact's files; none when it asked for remote bases too.
+    pub footprint: Option<Footprint>,
     /// The digest of the built text.
     pub digest: String,
 }
@@ -112,7 +112,7 @@ mod tests {
         let build = Build {
             artifact: "sha256:r1".to_owned(),
             variables: 0,
-            footprint: Recorded::new(&MemoryFiles::default()).footprint(),
+            footprint: Some(Recorded::new(&MemoryFiles::default()).footprint()),
             digest: "sha256:built".to_owned(),
         };
         Settled {

@@ -7,13 +7,15 @@
 //! - [`archive`] writes the tar deterministically: the same tree gives the same bytes, today and after a restart;
 //! - [`mod@unpack`] reads one back into a confined directory, bounded in bytes, entries and depth;
 //! - [`mod@fetch`] downloads one over HTTP and checks its digest while it streams;
-//! - [`Scratch`] is where a process keeps such files while it works on them.
+//! - [`Scratch`] is where a process keeps such files while it works on them;
+//! - [`Redacted`] holds what it takes to get one and must not be seen.
 //!
 //! It knows no cluster and no retry policy: a caller decides when to try again.
 
 pub mod archive;
 pub mod digest;
 pub mod fetch;
+pub mod redact;
 pub mod revision;
 pub mod scratch;
 pub mod unpack;
@@ -21,6 +23,7 @@ pub mod unpack;
 pub use archive::{Archive, Written};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use fetch::{Fetched, fetch};
+pub use redact::Redacted;
 pub use revision::Revision;
 pub use scratch::Scratch;
 pub use unpack::{Limits, Unpacked, unpack};

@@ -49,6 +49,10 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Bytes of all files read together.
     pub total_bytes: u64,
+    /// Git repositories fetched.
+    pub repositories: usize,
+    /// Bytes of all files fetched from URLs together. Files of fetched repositories count as files read.
+    pub fetched_bytes: u64,
     /// Objects held at any one time.
     pub objects: usize,
 }
@@ -60,6 +64,8 @@ impl Default for Limits {
             files: 100_000,
             file_bytes: 64 << 20,
             total_bytes: 512 << 20,
+            repositories: 64,
+            fetched_bytes: 64 << 20,
             objects: 200_000,
         }
     }

@@ -9,27 +9,23 @@ const FIELDS: &[(&str, &str)] = &[
     ("helmChartInflationGenerator", "Helm charts are not rendered"),
 ];
 
-/// The words for a path that leads to another machine.
-pub(crate) const REMOTE: &str = "not supported yet: remote bases and files are not fetched";
+/// The words for a path that leads to another machine, when nobody was given to the build who may fetch it.
+pub(crate) const REMOTE: &str = "remote bases and files are turned off: only the files of the build are read";
+
+/// The words for a repository that is a directory of the machine that builds.
+pub(crate) const LOCAL_REPOSITORY: &str = "repositories of the machine that builds are not read; name the directory \
+     itself, relative to the kustomization, or a repository by https or ssh";
 
 /// The words for a plugin that is not built into kustomize.
 pub(crate) const PLUGIN: &str = "not supported yet: only the generators and transformers built into kustomize run";
 
-/// The words for what cannot be replaced inside YAML that a field holds as text.
-pub(crate) const NESTED_YAML: &str = "not supported yet: only scalars that exist are replaced in YAML kept as text";
-
 /// Refuses the fields of the table.
 ///
 /// # Errors
-/// Names the field and its reason.
+/// When there are too many problems to go on; what is refused is noted with the field and the reason.
 pub(crate) fn check(fields: &mut Fields<'_>) -> Result<(), Error> {
     for (name, why) in FIELDS {
-        if let Some(line) = fields.line_of_filled(name) {
-            return Err(Error::new(format!(
-                "field '{name}' (line {line}): not supported yet: {why}"
-            )));
-        }
-        fields.skip(name);
+        fields.refuse(name, format_args!("not supported yet: {why}"))?;
     }
     // Says nothing without charts.
     fields.skip("helmGlobals");

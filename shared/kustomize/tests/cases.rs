@@ -1,63 +1,57 @@
-//! Folder cases: `tests/cases/NAME/in` is built as the command line does by default, and has to give `expected.yaml`.
+//! Folder cases: `tests/cases/NAME/in` is built as the command line does by default, and has to give `expected.yaml`, or to
+//! be refused as `expected-error.txt` says.
 //!
-//! The expectations come from the real kustomize. To make them again, or those of new cases:
+//! The expected objects come from the real kustomize, which has to refuse the others as well; the words of an error are
+//! our own. To make them again, or those of new cases:
 //!
 //! ```text
-//! UPDATE_EXPECTED=/path/to/kustomize cargo test -p kustomize --test cases
+//! UPDATE_EXPECTED=1 cargo test -p kustomize --test cases
 //! ```
+//!
+//! `hack/kustomize-oracle` builds the real kustomize; `KUSTOMIZE` names another one.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use cap_std::{ambient_authority, fs::Dir};
 use kustomize::{DirFiles, MemoryFiles, Options, Reorder, build};
 
-/// What the library prints for a directory.
-fn built(directory: &Path) -> Result<String> {
+/// What the library makes of a case: the text of the objects, or that of the error.
+fn built(directory: &Path, reorder: Reorder) -> Result<Result<String, String>> {
     let files = DirFiles::new(Dir::open_ambient_dir(directory, ambient_authority())?);
     let options = Options {
-        reorder: Reorder::Legacy,
+        reorder,
         ..Options::default()
     };
-    let objects = build(&files, "in", &options)?;
-    Ok(yaml::to_string_all(objects.iter().map(|built| &built.object)))
+    Ok(match build(&files, "in", &options) {
+        Ok(objects) => Ok(yaml::to_string_all(objects.iter().map(|built| &built.object))),
+        Err(error) => Err(format!("{error}\n")),
+    })
 }
 
-/// What kustomize prints for a directory.
-fn expected(kustomize: &str, directory: &Path) -> Result<Vec<u8>> {
-    let output = Command::new(kustomize)
-        .arg("build")
-        .arg(directory.join("in"))
-        .output()?;
-    if !output.status.success() {
-        bail!("{}: {}", directory.display(), String::from_utf8_lossy(&output.stderr));
+/// What is written down for a case.
+fn expected(directory: &Path) -> Result<Result<String, String>> {
+    let (objects, error) = (directory.join("expected.yaml"), directory.join("expected-error.txt"));
+    if error.exists() {
+        return Ok(Err(std::fs::read_to_string(&error)?));
     }
-    Ok(output.stdout)
+    Ok(Ok(
+        std::fs::read_to_string(&objects).with_context(|| objects.display().to_string())?
+    ))
 }
 
-#[test]
-fn every_case_gives_what_kustomize_gives() -> Result<()> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let update = std::env::var("UPDATE_EXPECTED").ok();
-    let mut directories = std::fs::read_dir(&cases)?
+fn cases() -> Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut directories = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>>>()?;
     directories.sort();
-    let mut failures = Vec::new();
-    for directory in &directories {
-        let file = directory.join("expected.yaml");
-        if let Some(kustomize) = &update {
-            std::fs::write(&file, expected(kustomize, directory)?)?;
-        }
-        let expected = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        match built(directory) {
-            Ok(text) if text == expected => {}
-            Ok(text) => failures.push(format!("{}:\n{}", directory.display(), difference(&expected, &text))),
-            Err(error) => failures.push(format!("{}: {error}", directory.display())),
-        }
-    }
-    ensure!(directories.len() >= 20, "only {} cases found", directories.len());
+    ensure!(directories.len() >= 150, "only {} cases found", directories.len());
+    Ok(directories)
+}
+
+fn check(failures: &[String]) -> Result<()> {
     ensure!(
         failures.is_empty(),
         "{} cases differ:\n{}",
@@ -65,6 +59,87 @@ fn every_case_gives_what_kustomize_gives() -> Result<()> {
         failures.join("\n")
     );
     Ok(())
+}
+
+#[test]
+fn every_case_gives_what_is_expected() -> Result<()> {
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut failures = Vec::new();
+    for directory in cases()? {
+        if update {
+            write_down(&directory)?;
+        }
+        let name = directory.display();
+        match (expected(&directory)?, built(&directory, Reorder::Legacy)?) {
+            (Ok(expected), Ok(text)) | (Err(expected), Err(text)) if text == expected => {}
+            (Ok(expected), Ok(text)) | (Err(expected), Err(text)) => {
+                failures.push(format!("{name}: {}", difference(&expected, &text)));
+            }
+            (Ok(_), Err(error)) => failures.push(format!("{name}: refused: {error}")),
+            (Err(_), Ok(_)) => failures.push(format!("{name}: built, and an error is expected")),
+        }
+    }
+    check(&failures)
+}
+
+/// Asks the real kustomize about a case and keeps the answer.
+fn write_down(directory: &Path) -> Result<()> {
+    let (objects, error) = (directory.join("expected.yaml"), directory.join("expected-error.txt"));
+    for file in [&objects, &error] {
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    match original(&kustomize()?, directory, "legacy")? {
+        Some(text) => std::fs::write(objects, text)?,
+        None => match built(directory, Reorder::Legacy)? {
+            Err(text) => std::fs::write(error, text)?,
+            Ok(_) => bail!("{}: kustomize refuses what is built here", directory.display()),
+        },
+    }
+    Ok(())
+}
+
+#[test]
+fn the_real_kustomize_gives_the_same_in_both_orders() -> Result<()> {
+    let kustomize = kustomize()?;
+    let mut failures = Vec::new();
+    for directory in cases()? {
+        for (reorder, name) in [(Reorder::Legacy, "legacy"), (Reorder::None, "none")] {
+            let failure = match (original(&kustomize, &directory, name)?, built(&directory, reorder)?) {
+                (Some(expected), Ok(text)) if text == expected => continue,
+                (None, Err(_)) => continue,
+                (Some(expected), Ok(text)) => difference(&expected, &text),
+                (Some(_), Err(error)) => format!("refused: {error}"),
+                (None, Ok(_)) => "built, and kustomize refuses".to_owned(),
+            };
+            failures.push(format!("{} --reorder={name}: {failure}", directory.display()));
+        }
+    }
+    check(&failures)
+}
+
+/// What kustomize prints for a case; none when it refuses.
+fn original(kustomize: &Path, directory: &Path, reorder: &str) -> Result<Option<String>> {
+    let output = Command::new(kustomize)
+        .args(["build", "--reorder", reorder])
+        .arg(directory.join("in"))
+        .output()?;
+    Ok(output.status.success().then_some(String::from_utf8(output.stdout)?))
+}
+
+/// The path of the real kustomize.
+fn kustomize() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("KUSTOMIZE") {
+        return Ok(PathBuf::from(path));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/kustomize-oracle");
+    let output = Command::new(&script)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}; set KUSTOMIZE to a kustomize v5.8.1", script.display()))?;
+    ensure!(output.status.success(), "{} failed", script.display());
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
 /// The first lines where two texts differ.

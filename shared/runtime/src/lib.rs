@@ -22,11 +22,12 @@ pub mod metrics;
 pub mod objects;
 pub mod process;
 mod queue;
-pub mod redact;
 pub mod report;
 mod seen;
 pub mod telemetry;
 mod workers;
+
+pub use artifact::redact;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -18,12 +18,7 @@ const SIMPLE_KEY_BYTES: usize = 128;
 
 /// `value` as one YAML document, byte for byte as `kustomize build` and sigs.k8s.io/yaml print it; ends with a newline.
 pub fn to_string(value: &Value) -> String {
-    let mut writer = Writer {
-        out: String::new(),
-        column: 0,
-        whitespace: true,
-        indention: true,
-    };
+    let mut writer = Writer::new(WIDTH);
     writer.node(value, None, false);
     writer.line_start(0);
     writer.out
@@ -31,29 +26,54 @@ pub fn to_string(value: &Value) -> String {
 
 /// All `values` as one text: documents joined by `---` lines.
 pub fn to_string_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
-    let documents: Vec<String> = values.into_iter().map(to_string).collect();
-    documents.join("---\n")
+    let mut all = String::new();
+    for (at, value) in values.into_iter().enumerate() {
+        if at > 0 {
+            all.push_str("---\n");
+        }
+        all.push_str(&to_string(value));
+    }
+    all
 }
 
+/// How a scalar is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
+pub(crate) enum Style {
     Plain,
     SingleQuoted,
     DoubleQuoted,
     Literal,
 }
 
-struct Writer {
-    out: String,
+/// A text being written.
+pub(crate) struct Writer {
+    /// What is written.
+    pub out: String,
     /// Characters on the current line.
-    column: usize,
+    pub column: usize,
     /// The line ends in whitespace (or is empty).
-    whitespace: bool,
+    pub whitespace: bool,
     /// The line holds nothing but indentation and list dashes.
-    indention: bool,
+    pub indention: bool,
+    /// The indent at which a comment ended what came before: an empty line follows when the next line has it too.
+    pub foot: Option<usize>,
+    /// Behind this column lines are folded.
+    width: usize,
 }
 
 impl Writer {
+    /// Nothing written yet; lines are folded behind `width` characters.
+    pub fn new(width: usize) -> Self {
+        Self {
+            out: String::new(),
+            column: 0,
+            whitespace: true,
+            indention: true,
+            foot: None,
+            width,
+        }
+    }
+
     /// Writes a value. `indent` is that of the enclosing collection, none at the root.
     fn node(&mut self, value: &Value, indent: Option<usize>, in_mapping: bool) {
         match value {
@@ -77,8 +97,7 @@ impl Writer {
                 let indent = indent.map_or(0, |outer| outer + INDENT);
                 for key in order::sort_keys(map.keys().collect()) {
                     self.line_start(indent);
-                    let facts = Facts::of(&through_json(key));
-                    let simple = !facts.multiline && through_json(key).len() <= SIMPLE_KEY_BYTES;
+                    let simple = is_simple_key(key);
                     if !simple {
                         self.indicator("?", true, false, true);
                     }
@@ -111,19 +130,24 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, c: char) {
+    /// Writes a character that is no line break.
+    pub fn put(&mut self, c: char) {
         self.out.push(c);
         self.column += 1;
     }
 
-    fn line_break(&mut self, c: char) {
+    /// Writes a line break.
+    pub fn line_break(&mut self, c: char) {
         self.out.push(c);
         self.column = 0;
     }
 
     /// Goes to column `indent` of a line that holds nothing else: this one if it does not, else the next.
-    fn line_start(&mut self, indent: usize) {
+    pub fn line_start(&mut self, indent: usize) {
         if !self.indention || self.column > indent || (self.column == indent && !self.whitespace) {
+            self.line_break('\n');
+        }
+        if self.foot.take() == Some(indent) {
             self.line_break('\n');
         }
         while self.column < indent {
@@ -133,7 +157,8 @@ impl Writer {
         self.indention = true;
     }
 
-    fn indicator(&mut self, text: &str, need_whitespace: bool, is_whitespace: bool, is_indention: bool) {
+    /// Writes punctuation: whether it needs white space in front, is white space, and leaves an indentation one.
+    pub fn indicator(&mut self, text: &str, need_whitespace: bool, is_whitespace: bool, is_indention: bool) {
         if need_whitespace && !self.whitespace {
             self.put(' ');
         }
@@ -142,17 +167,26 @@ impl Writer {
         self.indention = self.indention && is_indention;
     }
 
-    fn plain(&mut self, text: &str, outer: Option<usize>, simple_key: bool) {
+    /// Writes a scalar without quotes inside a collection of this indent.
+    pub fn plain(&mut self, text: &str, outer: Option<usize>, simple_key: bool) {
         let indent = outer.map_or(INDENT, |outer| outer + INDENT);
-        if !self.whitespace {
-            self.put(' ');
+        if !text.is_empty() {
+            if !self.whitespace {
+                self.put(' ');
+            }
+            if text.is_ascii() && !text.contains([' ', '\n', '\r']) {
+                self.out.push_str(text);
+                self.column += text.len();
+            } else {
+                self.folded_line(text, indent, |_| !simple_key, |writer, c| writer.put(c));
+            }
+            self.whitespace = false;
         }
-        self.folded_line(text, indent, |_| !simple_key, |writer, c| writer.put(c));
-        self.whitespace = false;
         self.indention = false;
     }
 
-    fn single_quoted(&mut self, text: &str, indent: usize, may_fold: bool) {
+    /// Writes a scalar in single quotes; its further lines have this indent.
+    pub fn single_quoted(&mut self, text: &str, indent: usize, may_fold: bool) {
         self.indicator("'", true, false, false);
         let last = text.len().saturating_sub(1);
         self.folded_line(
@@ -181,7 +215,7 @@ impl Writer {
         for (at, c) in text.char_indices() {
             if c == ' ' {
                 let more = text[at + 1..].starts_with(' ');
-                if may_fold_at(at) && !spaces && self.column > WIDTH && !more {
+                if may_fold_at(at) && !spaces && self.column > self.width && !more {
                     self.line_start(indent);
                 } else {
                     self.put(' ');
@@ -205,7 +239,8 @@ impl Writer {
         }
     }
 
-    fn double_quoted(&mut self, text: &str, indent: usize, may_fold: bool) {
+    /// Writes a scalar in double quotes; its further lines have this indent.
+    pub fn double_quoted(&mut self, text: &str, indent: usize, may_fold: bool) {
         self.indicator("\"", true, false, false);
         // Go asks whether the text starts with a byte order mark where it means this character: then all are escaped.
         let all = text.starts_with('\u{FEFF}');
@@ -216,7 +251,7 @@ impl Writer {
                 self.escape(c);
                 spaces = false;
             } else if c == ' ' {
-                if may_fold && !spaces && self.column > WIDTH && at > 0 && at < last {
+                if may_fold && !spaces && self.column > self.width && at > 0 && at < last {
                     self.line_start(indent);
                     if text[at + 1..].starts_with(' ') {
                         self.put('\\');
@@ -266,20 +301,51 @@ impl Writer {
     }
 
     fn literal(&mut self, text: &str, indent: usize) {
-        self.indicator("|", true, false, false);
-        block_hints(text).chars().for_each(|c| self.put(c));
+        self.block_start('|', text);
         self.line_break('\n');
+        self.literal_lines(text, indent);
+    }
+
+    /// Writes what stands in the first line of a block scalar.
+    pub fn block_start(&mut self, style: char, text: &str) {
+        self.indicator(style.encode_utf8(&mut [0; 4]), true, false, false);
+        block_hints(text).chars().for_each(|c| self.put(c));
+    }
+
+    /// Writes the lines of a `|` block.
+    pub fn literal_lines(&mut self, text: &str, indent: usize) {
+        self.block_lines(text, indent, |_, _, _| false);
+    }
+
+    /// Writes the lines of a `>` block without folding any.
+    pub fn folded_lines(&mut self, text: &str, indent: usize) {
+        // The writer looks for the first character that is no break from the start of the text, not from where it
+        // stands, so what it decides at a break depends on that character alone.
+        let first = text.chars().find(|c| !is_break(*c));
+        let doubles = first.is_some_and(|c| !matches!(c, ' ' | '\t' | '\0'));
+        self.block_lines(text, indent, |c, breaks, leading| {
+            !breaks && !leading && c == '\n' && doubles
+        });
+    }
+
+    /// Writes the lines of a block; `doubled` decides about a break by itself, whether one came just before, and whether
+    /// its line started with white space.
+    fn block_lines(&mut self, text: &str, indent: usize, doubled: impl Fn(char, bool, bool) -> bool) {
         self.indention = true;
         self.whitespace = true;
-        let mut breaks = true;
+        let (mut breaks, mut leading) = (true, true);
         for c in text.chars() {
             if is_break(c) {
+                if doubled(c, breaks, leading) {
+                    self.line_break('\n');
+                }
                 self.line_break(c);
                 self.indention = true;
                 breaks = true;
             } else {
                 if breaks {
                     self.line_start(indent);
+                    leading = matches!(c, ' ' | '\t');
                 }
                 self.put(c);
                 self.indention = false;
@@ -307,19 +373,27 @@ pub(crate) fn block_hints(text: &str) -> String {
 }
 
 /// What the characters of a text allow.
-struct Facts {
-    multiline: bool,
-    plain: bool,
-    single_quoted: bool,
-    block: bool,
+pub(crate) struct Facts {
+    /// It has line breaks.
+    pub multiline: bool,
+    /// It needs no quotes.
+    pub plain: bool,
+    /// It needs no quotes in brackets.
+    pub flow_plain: bool,
+    /// Single quotes will do.
+    pub single_quoted: bool,
+    /// It can be a block.
+    pub block: bool,
 }
 
 impl Facts {
-    fn of(text: &str) -> Self {
+    /// Looks at a text. `tabs` is whether blocks may hold tabs, as they may for yaml.v3.
+    pub fn of(text: &str, tabs: bool) -> Self {
         if text.is_empty() {
             return Self {
                 multiline: false,
                 plain: true,
+                flow_plain: false,
                 single_quoted: true,
                 block: false,
             };
@@ -327,6 +401,7 @@ impl Facts {
         let mut facts = Self {
             multiline: false,
             plain: true,
+            flow_plain: true,
             single_quoted: true,
             block: true,
         };
@@ -352,10 +427,13 @@ impl Facts {
             if indicator {
                 facts.plain = false;
             }
+            if matches!(c, ':' | '?') || (at > 0 && matches!(c, ',' | '[' | ']' | '{' | '}')) {
+                facts.flow_plain = false;
+            }
             if !is_printable(c) {
                 facts.plain = false;
                 facts.single_quoted = false;
-                facts.block = false;
+                facts.block &= tabs && c == '\t';
             }
             let edge = at == 0 || rest.is_empty();
             if c == ' ' {
@@ -381,12 +459,28 @@ impl Facts {
             previous_break = is_break(c);
             after_blank = blank(c) || is_break(c) || c == '\0';
         }
+        facts.flow_plain &= facts.plain;
         facts
     }
 }
 
+fn is_simple_key(key: &str) -> bool {
+    let key = through_json(key);
+    key.len() <= SIMPLE_KEY_BYTES && (reads_plain(&key) || !Facts::of(&key, false).multiline)
+}
+
+/// Whether it can be seen at once that a text needs nothing but its characters, as most do.
+fn reads_plain(text: &str) -> bool {
+    resolve::is_text(text)
+        && text.bytes().all(|c| matches!(c, b' '..=b'~') && c != b':' && c != b'#')
+        && !text.ends_with(' ')
+}
+
 fn style(text: &str, simple_key: bool) -> Style {
-    let facts = Facts::of(text);
+    if reads_plain(text) {
+        return Style::Plain;
+    }
+    let facts = Facts::of(text, false);
     let wanted = if text.contains('\n') {
         Style::Literal
     } else if resolve::needs_quotes(text) {
@@ -403,9 +497,9 @@ fn style(text: &str, simple_key: bool) -> Style {
     }
 }
 
-/// Whether Go's writers can put `text` into a block scalar (`|` or `>`).
+/// Whether yaml.v3 can put `text` into a block scalar (`|` or `>`).
 pub(crate) fn fits_block(text: &str) -> bool {
-    Facts::of(text).block
+    Facts::of(text, true).block
 }
 
 /// Go's idea of printable stops at U+FFFD: what lies beyond is escaped.

@@ -5,9 +5,12 @@
 //! ([`Dialect::V2`]). Aliases and merge keys are expanded while reading, within bounds. Writing takes JSON values and
 //! produces the one form that `kustomize build` prints: sorted keys, block style, lines folded at 80 columns.
 //!
-//! What this crate deliberately does not do: keep comments, key order, anchors or quoting styles (the Go tools lose
-//! them too), decode into typed structs, or read anything but UTF-8 text that is already in memory.
+//! A [`StyledDocument`] is for text that is changed in one place and otherwise stays: it keeps key order, comments, anchors
+//! and quotes, and is written as yaml.v3 writes such trees. Everything else loses them, as it does in the Go tools.
+//!
+//! What this crate deliberately does not do: decode into typed structs, or read anything but UTF-8 text that is already in memory.
 
+mod block;
 mod emit;
 mod error;
 mod mapping;
@@ -15,13 +18,18 @@ mod node;
 mod number;
 mod order;
 mod parse;
+mod quotes;
 mod refold;
 mod resolve;
+mod styled;
 mod timestamp;
 
 pub use emit::{to_string, to_string_all};
 pub use error::{Error, ErrorKind};
+pub use mapping::{Flaw, FlawKind};
 pub use node::{Node, Position, Value};
 pub use order::natural_order;
-pub use parse::{MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_EXPANDED_NODES, MAX_TEXT_BYTES, parse, parse_json};
+pub use parse::{MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_EXPANDED_NODES, MAX_TEXT_BYTES, parse, parse_json, parse_tolerant};
+pub use refold::refold;
 pub use resolve::Dialect;
+pub use styled::{Comments, Content, Quoting, ScalarKind, Styled, StyledDocument, StyledScalar, read_styled};

@@ -4,11 +4,31 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use crate::{Error, ErrorKind, Node, Position, Value, number};
 
+/// A key that no JSON object may have, as [`parse_tolerant`](crate::parse_tolerant) lets it pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Where the key stands.
+    pub position: Position,
+    /// What is wrong with it.
+    pub kind: FlawKind,
+    /// The error that [`parse`](crate::parse) would have given.
+    pub error: Error,
+}
+
+/// What is wrong with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlawKind {
+    /// Its mapping has it already.
+    Repeated,
+    /// It reads as something else than text.
+    NotText,
+}
+
 /// A value as it stands in the text, with what its parent still needs to know about it.
 pub(crate) struct Item {
     /// The value.
     pub(crate) node: Node,
-    /// The text of a scalar before it was resolved.
+    /// The text of a scalar before it was resolved, where that may be another than that of the node.
     pub(crate) raw: Option<String>,
     /// Whether this is a plain `<<`.
     pub(crate) merge: bool,
@@ -19,11 +39,17 @@ pub(crate) struct Item {
 }
 
 /// Keys must be text (at the top level of a document any scalar will do) and unique by their spelling; what a
-/// mapping says itself wins over what it merges, and of several merged mappings the first wins.
-pub(crate) fn strict(entries: Vec<(Item, Item)>, top: bool) -> Result<Vec<(Node, Node)>, Error> {
-    let mut seen: HashMap<String, Position> = HashMap::with_capacity(entries.len());
-    let mut out = Vec::with_capacity(entries.len());
+/// mapping says itself wins over what it merges, and of several merged mappings the first wins. Keys that break these
+/// rules are an error, unless there is a list of `flaws` to put them on: then they stay, spelled as they are.
+pub(crate) fn strict(
+    entries: Vec<(Item, Item)>,
+    top: bool,
+    mut flaws: Option<&mut Vec<Flaw>>,
+) -> Result<Vec<(Node, Node)>, Error> {
+    let mut out = Entries::default();
+    out.list.reserve_exact(entries.len());
     let mut merged = None;
+    let mut repeated = Vec::new();
     for (key, value) in entries {
         let position = key.node.position;
         if key.merge {
@@ -32,59 +58,118 @@ pub(crate) fn strict(entries: Vec<(Item, Item)>, top: bool) -> Result<Vec<(Node,
             }
             continue;
         }
-        let name = match (&key.node.value, key.raw) {
-            (Value::Str(name), _) if !key.timestamp => name.clone(),
+        let name = match (key.node.value, key.raw) {
+            (Value::Str(name), _) if !key.timestamp => name,
             (Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::Str(_), Some(raw)) if top => {
                 raw
             }
             (Value::Null, Some(raw)) if raw.is_empty() => raw,
             (other, raw) => {
-                let shown = raw.map(|raw| format!(" {raw}")).unwrap_or_default();
+                let shown = raw.as_ref().map(|raw| format!(" {raw}")).unwrap_or_default();
                 let kind = if key.timestamp { "timestamp" } else { other.kind() };
-                let what = format_args!("mapping key{shown} is a {kind}, keys must be strings").to_string();
-                return Err(Error::content(position, what));
+                let what = format!("mapping key{shown} is a {kind}, keys must be strings");
+                let error = Error::content(position, what);
+                match (flaws.as_mut(), raw) {
+                    (Some(flaws), Some(raw)) => {
+                        flaws.push(Flaw {
+                            position,
+                            kind: FlawKind::NotText,
+                            error,
+                        });
+                        raw
+                    }
+                    _ => return Err(error),
+                }
             }
         };
-        match seen.entry(name) {
-            Entry::Occupied(first) => {
-                let (name, first) = (first.key(), first.get().line);
-                let what = format!("mapping key {name:?} already defined at line {first}");
-                let text = format!("yaml: unmarshal errors:\n  line {}: {what}", position.line);
-                return Err(Error::new(ErrorKind::Content, position, text));
-            }
-            Entry::Vacant(slot) => {
-                out.push((
-                    Node {
-                        position,
-                        value: Value::Str(slot.key().clone()),
-                    },
-                    value.node,
-                ));
-                slot.insert(position);
-            }
+        if let Some((first, _)) = out.find(&name) {
+            let what = format!("mapping key {name:?} already defined at line {}", first.position.line);
+            let text = format!("yaml: unmarshal errors:\n  line {}: {what}", position.line);
+            let error = Error::new(ErrorKind::Content, position, text);
+            let Some(flaws) = flaws.as_mut() else {
+                return Err(error);
+            };
+            flaws.push(Flaw {
+                position,
+                kind: FlawKind::Repeated,
+                error,
+            });
+            let key = Value::Str(name);
+            repeated.push((Node { position, value: key }, value.node));
+            continue;
         }
+        let key = Node {
+            position,
+            value: Value::Str(name),
+        };
+        out.add((key, value.node));
     }
     if let Some(merge) = merged {
         for entry in merge_sources(merge)?.into_iter().flatten() {
-            let name = entry.0.as_str().unwrap_or_default().to_owned();
-            if let Entry::Vacant(slot) = seen.entry(name) {
-                slot.insert(entry.0.position);
-                out.push(entry);
+            if out.find(entry.0.as_str().unwrap_or_default()).is_none() {
+                out.add(entry);
             }
         }
     }
-    Ok(out)
+    let mut list = out.into_list();
+    list.append(&mut repeated);
+    Ok(list)
+}
+
+/// The most keys that are looked for one by one.
+const FEW: usize = 16;
+
+/// Entries in the order they came in, found by their keys.
+#[derive(Default)]
+pub(crate) struct Entries {
+    list: Vec<(Node, Node)>,
+    /// Where keys are in the list, once there are more than [`FEW`].
+    places: HashMap<String, usize>,
+}
+
+impl Entries {
+    /// The entry of a key.
+    pub(crate) fn find(&self, name: &str) -> Option<&(Node, Node)> {
+        if self.list.len() <= FEW {
+            return self.list.iter().find(|(key, _)| key.as_str() == Some(name));
+        }
+        self.list.get(*self.places.get(name)?)
+    }
+
+    /// Adds an entry whose key is not there.
+    pub(crate) fn add(&mut self, entry: (Node, Node)) {
+        self.list.push(entry);
+        if self.list.len() > FEW {
+            for (at, (key, _)) in self.list.iter().enumerate().skip(self.places.len()) {
+                self.places.insert(key.as_str().unwrap_or_default().to_owned(), at);
+            }
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn into_list(self) -> Vec<(Node, Node)> {
+        self.list
+    }
 }
 
 /// Entries apply in the order of the text, a later one replacing an earlier one, merged mappings included.
-pub(crate) fn lenient(entries: Vec<(Item, Item)>) -> Result<Vec<(Node, Node)>, Error> {
+/// What is replaced that way is put on the list of `flaws`.
+pub(crate) fn lenient(
+    entries: Vec<(Item, Item)>,
+    mut flaws: Option<&mut Vec<Flaw>>,
+) -> Result<Vec<(Node, Node)>, Error> {
     let mut out: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
     let mut at: HashMap<String, usize> = HashMap::with_capacity(entries.len());
+    // Whether the key was there before.
     let mut set = |key: Node, value: Node| match at.entry(key.as_str().unwrap_or_default().to_owned()) {
-        Entry::Occupied(slot) => out[*slot.get()] = (key, value),
+        Entry::Occupied(slot) => {
+            out[*slot.get()] = (key, value);
+            true
+        }
         Entry::Vacant(slot) => {
             slot.insert(out.len());
             out.push((key, value));
+            false
         }
     };
     for (key, value) in entries {
@@ -108,13 +193,21 @@ pub(crate) fn lenient(entries: Vec<(Item, Item)>) -> Result<Vec<(Node, Node)>, E
                 return Err(Error::content(position, what));
             }
         };
-        set(
-            Node {
+        let error = (flaws.is_some()).then(|| {
+            format!(
+                "yaml: unmarshal errors:\n  line {}: key {name:?} already set in map",
+                position.line
+            )
+        });
+        let key = Value::Str(name);
+        let repeated = set(Node { position, value: key }, value.node);
+        if let (true, Some(flaws), Some(error)) = (repeated, flaws.as_mut(), error) {
+            flaws.push(Flaw {
                 position,
-                value: Value::Str(name),
-            },
-            value.node,
-        );
+                kind: FlawKind::Repeated,
+                error: Error::new(ErrorKind::Content, position, error),
+            });
+        }
     }
     Ok(out)
 }

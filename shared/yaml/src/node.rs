@@ -78,6 +78,14 @@ impl Node {
         }
     }
 
+    /// The text when this is a string, given away.
+    pub fn into_text(self) -> Option<String> {
+        match self.value {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The items when this is a list.
     pub fn as_seq(&self) -> Option<&[Node]> {
         match &self.value {

@@ -54,7 +54,12 @@ fn leading_number(text: &str, start: i64) -> (i64, usize) {
 }
 
 /// Sorts keys by [`natural_order`]: a merge sort of our own, since the standard one may panic on an order with cycles.
-pub(crate) fn sort_keys<'a>(keys: Vec<&'a String>) -> Vec<&'a String> {
+pub(crate) fn sort_keys<'a>(mut keys: Vec<&'a String>) -> Vec<&'a String> {
+    // Without digits the order has no cycles, and any sort will do.
+    if !keys.iter().any(|key| key.bytes().any(|c| c.is_ascii_digit())) {
+        keys.sort_by(|a, b| natural_order(a, b));
+        return keys;
+    }
     let mut runs: Vec<Vec<&'a String>> = keys.into_iter().map(|key| vec![key]).collect();
     while runs.len() > 1 {
         let mut merged = Vec::with_capacity(runs.len().div_ceil(2));

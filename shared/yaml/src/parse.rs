@@ -9,12 +9,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
+use libyaml_safer::{Encoding, Event, EventData, Mark, Parser, ScalarStyle};
 
 use crate::{
-    Dialect, Error, ErrorKind, Node, Position, Value,
-    mapping::{self, Item},
-    refold, resolve,
+    Dialect, Error, ErrorKind, Node, Position, Value, block, emit,
+    mapping::{self, Flaw, Item},
+    quotes, refold, resolve,
 };
 
 /// The longest text that is read, in bytes.
@@ -32,6 +32,54 @@ pub const MAX_EXPANDED_BYTES: usize = 64 << 20;
 /// # Errors
 /// See [`ErrorKind`]. The first error ends the reading; no partial result is returned.
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<Node>, Error> {
+    check_length(text)?;
+    match dialect {
+        Dialect::V3 => all(text, None),
+        Dialect::V2 => first(text, None),
+    }
+}
+
+/// Reads as [`parse`] does and lists the keys that are wrong for a stricter reader: in [`Dialect::V3`] those that kustomize
+/// minds only when it writes, which are no error then (what is no text stays as spelled, and of a key given twice all
+/// values stay in the mapping); in [`Dialect::V2`] those given twice. They are told apart by their positions. Folded text (`>`)
+/// stays as it is: [`refold`](crate::refold) does to it what [`parse`] does.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tolerant(text: &str, dialect: Dialect) -> Result<(Vec<Node>, Vec<Flaw>), Error> {
+    check_length(text)?;
+    let mut flaws = Vec::new();
+    let documents = match dialect {
+        Dialect::V3 => all(text, Some(&mut flaws))?,
+        Dialect::V2 => first(text, Some(&mut flaws))?,
+    };
+    Ok((documents, flaws))
+}
+
+/// The first document.
+fn first(text: &str, flaws: Option<&mut Vec<Flaw>>) -> Result<Vec<Node>, Error> {
+    let (text, quotes) = quotes::mark(text);
+    let first = Reader::new(&text, 0, Dialect::V2, quotes, flaws).next_document()?;
+    Ok(first.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// All documents that kustomize sees.
+fn all(text: &str, mut flaws: Option<&mut Vec<Flaw>>) -> Result<Vec<Node>, Error> {
+    let (text, quotes) = quotes::mark(text);
+    let text = text.as_ref();
+    let unix = text.contains("\r\n").then(|| text.replace("\r\n", "\n"));
+    let mut out = Vec::new();
+    for chunk in split(unix.as_deref().unwrap_or(text))? {
+        out.extend(match block::read(chunk.text, chunk.first_line) {
+            Some(document) => Some(document),
+            None => long_way(chunk.text, chunk.first_line, quotes, flaws.as_deref_mut())?,
+        });
+    }
+    out.retain(|document| !document.is_null());
+    Ok(out)
+}
+
+fn check_length(text: &str) -> Result<(), Error> {
     if text.len() > MAX_TEXT_BYTES {
         let start = Position { line: 1, column: 1 };
         return Err(Error::limit(
@@ -39,21 +87,17 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<Node>, Error> {
             format_args!("text is longer than {MAX_TEXT_BYTES} bytes"),
         ));
     }
-    match dialect {
-        Dialect::V3 => {
-            let unix = text.contains("\r\n").then(|| text.replace("\r\n", "\n"));
-            let mut out = Vec::new();
-            for chunk in split(unix.as_deref().unwrap_or(text))? {
-                out.extend(Reader::new(chunk.text, chunk.first_line, dialect).next_document()?);
-            }
-            out.retain(|document| !document.is_null());
-            Ok(out)
-        }
-        Dialect::V2 => {
-            let first = Reader::new(text, 0, dialect).next_document()?;
-            Ok(first.into_iter().filter(|document| !document.is_null()).collect())
-        }
-    }
+    Ok(())
+}
+
+/// A document read by the whole grammar, in [`Dialect::V3`].
+pub(crate) fn long_way(
+    text: &str,
+    first_line: usize,
+    quotes: quotes::Mark,
+    flaws: Option<&mut Vec<Flaw>>,
+) -> Result<Option<Node>, Error> {
+    Reader::new(text, first_line, Dialect::V3, quotes, flaws).next_document()
 }
 
 /// Reads the documents of `text` as [`parse`] does, as JSON values, each with the place where it starts.
@@ -162,19 +206,33 @@ struct Reader<'a> {
     anchors: HashMap<String, Anchor>,
     anchor_count: usize,
     expanded: Weight,
+    quotes: quotes::Mark,
+    /// Line and column of every `\/`, from 0.
+    escaped_slashes: Vec<(u64, u64)>,
+    /// Where to put keys that are no error for now.
+    flaws: Option<&'a mut Vec<Flaw>>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a str, first_line: usize, dialect: Dialect) -> Self {
-        // libyaml-safer cannot read a text that ends in the middle of a line of a block scalar.
+    fn new(
+        text: &'a str,
+        first_line: usize,
+        dialect: Dialect,
+        quotes: quotes::Mark,
+        flaws: Option<&'a mut Vec<Flaw>>,
+    ) -> Self {
+        // libyaml-safer guesses the encoding from the first byte and gives up on characters that begin as a byte order mark
+        // in UTF-8 or UTF-16 does, so it is told, and does not see a mark.
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+        // It also cannot read a text that ends in the middle of a line of a block scalar.
         let padded = !text.ends_with(['\n', '\r']);
         let padding: &[u8] = if padded { b"\n" } else { b"" };
         let mut parser = Parser::new();
+        parser.set_encoding(Encoding::Utf8);
         parser.set_input(text.as_bytes().chain(padding));
         Self {
             parser,
-            // Marks do not count a byte order mark at the start.
-            padded_end: padded.then(|| text.trim_start_matches('\u{FEFF}').len() as u64 + 1),
+            padded_end: padded.then(|| text.len() as u64 + 1),
             last: Position {
                 line: first_line + 1,
                 column: 1,
@@ -184,6 +242,9 @@ impl<'a> Reader<'a> {
             anchors: HashMap::new(),
             anchor_count: 0,
             expanded: Weight::default(),
+            quotes,
+            escaped_slashes: escaped_slashes(text),
+            flaws,
         }
     }
 
@@ -212,13 +273,42 @@ impl<'a> Reader<'a> {
         Ok(event)
     }
 
-    /// The text of a block scalar that ends with the text, without the line break that [`Reader::new`] added there.
+    /// The text of a scalar without what was put into it for the parser: marks, and the line break that [`Reader::new`]
+    /// added to a block that ends with the text.
     fn unpadded(&self, value: String, style: ScalarStyle, end: Mark) -> String {
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let value = self.quotes.unmark(value, style);
         if block && self.padded_end.is_some_and(|padded_end| end.index >= padded_end) {
             return value.strip_suffix('\n').map(str::to_owned).unwrap_or(value);
         }
         value
+    }
+
+    /// Checks for two things that Go's libraries do not read where this parser does: `\/` in double quotes, and, when
+    /// kustomize reads again what it wrote, a block that starts with a tab.
+    fn check_scalar(&self, value: &str, style: ScalarStyle, start: Mark, end: Mark) -> Result<(), Error> {
+        let syntax = |what: &str| {
+            let position = self.position(start);
+            let text = format!("yaml: line {}: {what}", position.line);
+            Err(Error::new(ErrorKind::Syntax, position, text))
+        };
+        match style {
+            ScalarStyle::DoubleQuoted => {
+                let at = self
+                    .escaped_slashes
+                    .partition_point(|place| *place < (start.line, start.column));
+                match self.escaped_slashes.get(at) {
+                    Some(place) if *place < (end.line, end.column) => syntax("found unknown escape character"),
+                    _ => Ok(()),
+                }
+            }
+            ScalarStyle::Literal | ScalarStyle::Folded
+                if self.dialect == Dialect::V3 && value.starts_with('\t') && emit::fits_block(value) =>
+            {
+                syntax("found a tab character where an indentation space is expected")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Words a scanner or parser error as the Go library of this dialect does, whose line depends on which marks are
@@ -280,30 +370,32 @@ impl<'a> Reader<'a> {
                 ..
             } => {
                 let value = self.unpadded(value, style, event.end_mark);
+                self.check_scalar(&value, style, event.start_mark, event.end_mark)?;
                 let plain = style == ScalarStyle::Plain;
                 // "!" alone says "not resolved" to goyaml.v2 and nothing to yaml.v3.
                 let tag = tag.filter(|tag| tag != "!" || self.dialect == Dialect::V2);
-                let merge = plain && value == "<<" && tag.is_none();
-                let resolved = match tag {
-                    Some(tag) => resolve::tagged(&tag, &value, self.dialect, position)?,
-                    None if style == ScalarStyle::Folded && self.dialect == Dialect::V3 => {
-                        Value::Str(refold::refold(&value))
-                    }
-                    None if !plain || merge => Value::Str(value.clone()),
-                    None if place.flow && self.dialect == Dialect::V3 && quoted_in_flow(&value) => {
-                        Value::Str(value.clone())
-                    }
-                    None => resolve::plain(&value, self.dialect),
-                };
+                // Some tools write the tag of a merge key out.
+                let merge = value == "<<" && tag.as_deref().map_or(plain, |tag| tag == "tag:yaml.org,2002:merge");
                 let timestamp = plain && self.dialect == Dialect::V3 && resolve::is_timestamp(&value);
                 let timestamp = timestamp && !(place.flow && quoted_in_flow(&value));
+                let (resolved, raw) = match tag {
+                    Some(tag) => (resolve::tagged(&tag, &value, self.dialect, position)?, Some(value)),
+                    None if style == ScalarStyle::Folded && self.dialect == Dialect::V3 && self.flaws.is_none() => {
+                        (Value::Str(refold::refold(&value)), None)
+                    }
+                    None if !plain || merge || resolve::is_text(&value) => (Value::Str(value), None),
+                    None if place.flow && self.dialect == Dialect::V3 && quoted_in_flow(&value) => {
+                        (Value::Str(value), None)
+                    }
+                    None => (resolve::plain(&value, self.dialect), Some(value)),
+                };
                 let node = Node {
                     position,
                     value: resolved,
                 };
                 let item = Item {
                     node,
-                    raw: Some(value),
+                    raw,
                     merge,
                     timestamp,
                     alias: false,
@@ -345,8 +437,8 @@ impl<'a> Reader<'a> {
                     entries.push((key, self.item(event, inner)?));
                 }
                 let entries = match self.dialect {
-                    Dialect::V3 => mapping::strict(entries, place.depth == 0)?,
-                    Dialect::V2 => mapping::lenient(entries)?,
+                    Dialect::V3 => mapping::strict(entries, place.depth == 0, self.flaws.as_deref_mut())?,
+                    Dialect::V2 => mapping::lenient(entries, self.flaws.as_deref_mut())?,
                 };
                 let item = container(Value::Map(entries));
                 if let (Some(name), Some(id)) = (anchor, id) {
@@ -429,6 +521,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Where a backslash that is not escaped itself stands before a slash.
+fn escaped_slashes(text: &str) -> Vec<(u64, u64)> {
+    let mut places = Vec::new();
+    // Nearly no text has any.
+    if !text.contains("\\/") {
+        return places;
+    }
+    for (number, line) in text.trim_start_matches('\u{FEFF}').split('\n').enumerate() {
+        let mut escaped = false;
+        for (column, c) in line.chars().enumerate() {
+            if escaped && c == '/' {
+                places.push((number as u64, column as u64));
+            }
+            escaped = c == '\\' && !escaped;
+        }
+    }
+    places
+}
+
 /// kustomize writes the tree out once more before it reads it for good, and inside brackets its writer has to put quotes
 /// around nothing and around colons: `{x}` is `{x: ''}` from then on and a time of day in a list is text.
 fn quoted_in_flow(plain: &str) -> bool {
@@ -440,6 +551,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::FlawKind;
 
     fn check(text: &str, dialect: Dialect, expected: Result<serde_json::Value, &str>) {
         let found = parse_json(text, dialect)
@@ -492,6 +604,12 @@ mod tests {
     }
 
     #[test]
+    fn a_text_may_start_with_any_character() {
+        both("\u{FF21}: 1\n", json!([{"\u{FF21}": 1}]));
+        both("\u{F000}", json!(["\u{F000}"]));
+    }
+
+    #[test]
     fn nothing_in_brackets_is_an_empty_string_for_kustomize() {
         check("{x}", Dialect::V3, Ok(json!([{"x": ""}])));
         check("{x}", Dialect::V2, Ok(json!([{"x": null}])));
@@ -519,6 +637,28 @@ mod tests {
             Dialect::V3,
             Err("yaml: cannot read on from line 1, column 5"),
         );
+    }
+
+    #[test]
+    fn what_the_go_libraries_cannot_read_is_refused() {
+        for dialect in [Dialect::V3, Dialect::V2] {
+            check(
+                "a: \"x\\/y\"\n",
+                dialect,
+                Err("yaml: line 1: found unknown escape character"),
+            );
+            check(
+                "a: '\\/'\nb: \"/\\\\/\"\n",
+                dialect,
+                Ok(json!([{"a": "\\/", "b": "/\\/"}])),
+            );
+        }
+        check(
+            "a: |2\n  \tx\n",
+            Dialect::V3,
+            Err("yaml: line 1: found a tab character where an indentation space is expected"),
+        );
+        check("a: |2\n  \tx\n", Dialect::V2, Ok(json!([{"a": "\tx\n"}])));
     }
 
     #[test]
@@ -597,6 +737,27 @@ mod tests {
             "~: x\n",
             Dialect::V2,
             Err("yaml: line 1: a null cannot be a mapping key"),
+        );
+    }
+
+    #[test]
+    fn a_tolerant_reader_keeps_keys_no_json_object_may_have() {
+        let (documents, flaws) = parse_tolerant("a: {1: x, b: y, b: z}\n", Dialect::V3).unwrap();
+        let keys: Vec<_> = documents[0]
+            .get("a")
+            .and_then(Node::as_map)
+            .unwrap()
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .collect();
+        assert_eq!(keys, [Some("1"), Some("b"), Some("b")]);
+        let found: Vec<_> = flaws.iter().map(|flaw| (flaw.position.column, flaw.kind)).collect();
+        assert_eq!(found, [(5, FlawKind::NotText), (17, FlawKind::Repeated)]);
+        assert!(parse_tolerant("a: {[x]: y}\n", Dialect::V3).is_err());
+        let (_, flaws) = parse_tolerant("a: 1\nb: 2\na: 3\n", Dialect::V2).unwrap();
+        assert_eq!(
+            flaws[0].error.to_string(),
+            "yaml: unmarshal errors:\n  line 3: key \"a\" already set in map"
         );
     }
 

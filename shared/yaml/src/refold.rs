@@ -5,12 +5,13 @@ use libyaml_safer::{EventData, Parser};
 
 use crate::emit;
 
-/// `text` after kustomize's writer has written it in folded style and its reader has read it again.
-pub(crate) fn refold(text: &str) -> String {
+/// A `>` text after kustomize's writer has written it in folded style and its reader has read it again.
+pub fn refold(text: &str) -> String {
     // Single breaks between words and one at the end survive; so does what the writer does not write folded at all.
     let suspicious = text.starts_with(|c| c == ' ' || emit::is_break(c))
         || text.contains("\n\n")
         || text.contains("\n ")
+        || text.contains("\n\t")
         || text.chars().any(|c| emit::is_break(c) && c != '\n');
     if !suspicious || !emit::fits_block(text) {
         return text.to_owned();
@@ -19,33 +20,15 @@ pub(crate) fn refold(text: &str) -> String {
 }
 
 fn write(text: &str) -> String {
-    // The writer looks for the first character that is no break from the start of the text, not from where it stands,
-    // so what it decides at a break depends on that character alone.
-    let first = text.chars().find(|c| !emit::is_break(*c));
-    let doubles = first.is_some_and(|c| !matches!(c, ' ' | '\t' | '\0'));
-    let mut out = format!(">{}\n", emit::block_hints(text));
-    let (mut breaks, mut leading_space) = (true, true);
-    for c in text.chars() {
-        if emit::is_break(c) {
-            if !breaks && !leading_space && c == '\n' && doubles {
-                out.push('\n');
-            }
-            out.push(c);
-            breaks = true;
-        } else {
-            if breaks {
-                out.push_str("  ");
-                leading_space = c == ' ' || c == '\t';
-            }
-            out.push(c);
-            breaks = false;
-        }
-    }
-    if !breaks {
+    let mut writer = emit::Writer::new(usize::MAX);
+    writer.block_start('>', text);
+    writer.line_break('\n');
+    writer.folded_lines(text, 2);
+    if !text.ends_with(emit::is_break) {
         // The hints strip it again; the reader cannot do without.
-        out.push('\n');
+        writer.line_break('\n');
     }
-    out
+    writer.out
 }
 
 fn reread(text: &str) -> Option<String> {

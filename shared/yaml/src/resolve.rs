@@ -27,6 +27,15 @@ pub(crate) fn plain(text: &str, dialect: Dialect) -> Value {
     }
 }
 
+/// Whether it can be seen at once that a plain scalar is text: words that mean something else are short or start with
+/// something else than a letter.
+pub(crate) fn is_text(text: &str) -> bool {
+    text.len() > LONGEST_WORD && text.as_bytes()[0].is_ascii_alphabetic()
+}
+
+/// The length of the longest word that is no text, `false`.
+const LONGEST_WORD: usize = 5;
+
 /// Whether an untagged plain scalar is a timestamp.
 pub(crate) fn is_timestamp(text: &str) -> bool {
     timestamp::parse(text).is_some()

@@ -5,8 +5,9 @@
 
 use api::meta::condition::{FETCH_FAILED, STORAGE_OPERATION_FAILED};
 use api::meta::reason;
+use git::{client, url};
 
-use crate::git::{auth, client, url};
+use crate::auth;
 use crate::storage;
 use crate::unsupported::{self, Feature};
 
@@ -30,11 +31,14 @@ pub enum Failure {
     /// The Secret is for a GitHub App, which the provider does not use.
     #[error("secretRef '{0}' has github app data but provider is not set to github")]
     AppDataWithoutProvider(String),
+    /// The key in the Secret is encrypted, and nothing opens it.
+    #[error("SSH identity key is encrypted but no 'password' field was provided in the secret '{0}'")]
+    EncryptedKey(String),
     /// What the Secret holds makes no credentials.
     #[error("failed to configure authentication options: {0}")]
     Credentials(#[from] auth::Error),
     /// The remote, or the way to it.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Git(client::Error),
     /// The tree that was fetched cannot be read.
     #[error("failed to load source ignore patterns from repository: {0}")]
@@ -82,10 +86,12 @@ impl Failure {
             Self::Url(_) => fetch(reason::URL_INVALID, Never),
             Self::Unsupported(feature) if feature.is_of_spec() => fetch(unsupported::REASON, Never),
             Self::Unsupported(_) => fetch(unsupported::REASON, Backoff),
-            Self::Secret { .. } | Self::Credentials(_) => fetch(reason::AUTHENTICATION_FAILED, Backoff),
+            Self::Secret { .. } | Self::EncryptedKey(_) | Self::Credentials(_) => {
+                fetch(reason::AUTHENTICATION_FAILED, Backoff)
+            }
             Self::AppDataWithoutProvider(_) => fetch(reason::INVALID_PROVIDER_CONFIGURATION, Backoff),
             Self::Git(client::Error::EmptyRepository) => fetch(reason::EMPTY_GIT_REPOSITORY, Backoff),
-            Self::Git(client::Error::Failed(_) | client::Error::Setup(_)) => {
+            Self::Git(client::Error::Failed(_) | client::Error::FileTooLarge { .. } | client::Error::Setup(_)) => {
                 fetch(reason::GIT_OPERATION_FAILED, Backoff)
             }
             Self::Git(client::Error::WorkDirectory(_)) => storage(reason::DIRECTORY_CREATION_FAILED),
@@ -93,6 +99,17 @@ impl Failure {
             Self::Storage(storage::Error::Directory(_)) => storage(reason::DIRECTORY_CREATION_FAILED),
             Self::Storage(storage::Error::Archive(_)) => storage(reason::ARCHIVE_OPERATION_FAILED),
             Self::Internal(_) => fate(None, reason::FAILED, Backoff),
+        }
+    }
+}
+
+/// What Flux says before the words of Git, and where a limit is set.
+fn words(error: &client::Error) -> String {
+    match error {
+        client::Error::EmptyRepository | client::Error::Setup(_) | client::Error::WorkDirectory(_) => error.to_string(),
+        client::Error::Failed(_) => format!("failed to checkout and determine revision: {error}"),
+        client::Error::FileTooLarge { .. } => {
+            format!("failed to checkout and determine revision: {error}, see --git-max-file-size")
         }
     }
 }
@@ -153,6 +170,13 @@ mod tests {
             "AuthenticationFailed",
             Retry::Backoff,
         );
+        check(
+            Failure::EncryptedKey("ns/creds".into()),
+            "SSH identity key is encrypted but no 'password' field was provided in the secret 'ns/creds'",
+            fetch,
+            "AuthenticationFailed",
+            Retry::Backoff,
+        );
         let empty = client::Error::EmptyRepository;
         check(
             empty.into(),
@@ -174,8 +198,14 @@ mod tests {
         let refused = storage::Error::Directory(std::io::Error::other("read-only"));
         let text = "failed to create artifact directory: read-only";
         check(refused.into(), text, storage, "DirectoryCreationFailed", Retry::Backoff);
-        let ssh = Failure::Unsupported(Feature::Ssh);
-        check(ssh, Feature::Ssh.message(), fetch, "UnsupportedFeature", Retry::Never);
+        let verify = Failure::Unsupported(Feature::Verify);
+        check(
+            verify,
+            Feature::Verify.message(),
+            fetch,
+            "UnsupportedFeature",
+            Retry::Never,
+        );
         let certificate = Failure::Unsupported(Feature::ClientCertificate);
         check(
             certificate,

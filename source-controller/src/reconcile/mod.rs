@@ -20,6 +20,8 @@ use api::meta::reason::{
 };
 use api::source::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
 use artifact::Revision;
+use git::client::{self, Commit, Found};
+use git::{Credentials, RemoteUrl, ssh};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -31,11 +33,9 @@ use runtime::finalizer;
 use runtime::metrics::{Metrics, ObjectLabels};
 use runtime::report::{Ledger, Report};
 
+use crate::auth::{self, Data};
 use crate::checkout::{self, Bounds};
-use crate::git::auth::{self, Credentials, Data};
-use crate::git::client::{self, Commit, Found};
-use crate::git::reference::Reference;
-use crate::git::url::RemoteUrl;
+use crate::reference;
 use crate::storage::path::{Place, file_name};
 use crate::storage::{Integrity, Storage};
 use crate::unsupported::{self, Feature};
@@ -85,6 +85,8 @@ pub struct GitRepositories {
     pub metrics: Metrics,
     /// Talks to Git servers.
     pub git: client::Client,
+    /// How much they may send.
+    pub limits: client::Limits,
     /// Keeps the files.
     pub storage: Arc<Storage>,
     /// What an artifact may hold.
@@ -180,12 +182,10 @@ impl GitRepositories {
             }
         }
         let (remote, credentials) = self.source(object).await?;
-        let reference = Reference::of(object.spec.reference.as_ref());
-        let by_name = reference.is_polled_by_name();
+        let reference = reference::wanted(object.spec.reference.as_ref());
+        let by_name = reference::is_polled_by_name(&reference);
         let request = client::Request {
-            remote,
             credentials,
-            reference,
             observed: report
                 .status()
                 .artifact
@@ -193,6 +193,9 @@ impl GitRepositories {
                 .and_then(|artifact| Revision::parse(&artifact.revision)),
             may_skip: is_built_as_wanted(report.status(), &object.spec),
             timeout: object.spec.timeout.unwrap_or(DEFAULT_TIMEOUT).std(),
+            limits: self.limits,
+            submodules: object.spec.recurse_submodules,
+            ..client::Request::new(remote, reference)
         };
         let commit = match self.git.fetch(request).await? {
             Found::Unmoved(_) => return Ok(Synced::Unmoved { by_name }),
@@ -296,11 +299,13 @@ impl GitRepositories {
                 data
             }
         };
-        let credentials = auth::credentials(&remote, &secret)?;
-        if let Some(feature) = unsupported::of_scheme(remote.scheme()) {
-            return Err(Failure::Unsupported(feature));
-        }
-        if remote.scheme() == crate::git::url::Scheme::Https && auth::has_client_certificate(&secret) {
+        let credentials = auth::credentials(&remote, &secret).map_err(|error| match (error, &spec.secret_ref) {
+            (auth::Error::SshKey(ssh::Error::Encrypted), Some(reference)) => {
+                Failure::EncryptedKey(format!("{}/{}", object.namespace().unwrap_or_default(), reference.name))
+            }
+            (error, _) => Failure::Credentials(error),
+        })?;
+        if remote.scheme() == git::url::Scheme::Https && auth::has_client_certificate(&secret) {
             return Err(Failure::Unsupported(Feature::ClientCertificate));
         }
         Ok((remote, credentials))
@@ -333,14 +338,14 @@ impl GitRepositories {
             let Commit {
                 revision,
                 subject,
+                received,
                 tree,
-                objects,
             } = commit;
-            let handle = objects.open().map_err(|error| Failure::Tree(error.to_string()))?;
-            let listing = checkout::list(&handle, tree, bounds).map_err(|error| Failure::Tree(error.to_string()))?;
+            tracing::debug!(%revision, received, "fetched a commit");
+            let listing = checkout::list(&tree, bounds).map_err(|error| Failure::Tree(error.to_string()))?;
             let file = file_name(revision.hash());
             let stored = storage.publish(&place, &file, |archive| {
-                checkout::archive(&handle, &listing, ignore.as_deref(), bounds, archive)
+                checkout::archive(&tree, &listing, ignore.as_deref(), bounds, archive)
             })?;
             let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
             Ok(Artifact {

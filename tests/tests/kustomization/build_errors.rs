@@ -48,7 +48,7 @@ async fn what_cannot_be_built_is_named_by_file_and_line() -> Result<()> {
                 ("foreign/values.yaml", "replicas: 1\n"),
                 ("nowhere/kustomization.yaml", "resources: [nope.yaml]\n"),
                 ("outside/kustomization.yaml", "resources: [../../../../../../etc/hostname]\n"),
-                ("remote/kustomization.yaml", "resources: ['https://example.test/base?ref=v1']\n"),
+                ("remote/kustomization.yaml", "resources: ['http://127.0.0.1:9/base/x?ref=v1']\n"),
                 ("two/a.yaml", &a),
                 ("two/kustomization.yaml", &with_a("")),
                 ("two/kustomization.yml", &with_a("")),
@@ -60,7 +60,7 @@ async fn what_cannot_be_built_is_named_by_file_and_line() -> Result<()> {
                 ("cycle/kustomization.yaml", "resources: [inner]\n"),
                 ("cycle/inner/kustomization.yaml", "resources: [..]\n"),
                 ("patch/a.yaml", &a),
-                ("patch/kustomization.yaml", &with_a("patches: [{target: {kind: ConfigMap}, patch: '[{op: replace, path: /nope/nope, value: 1}]'}]\n")),
+                ("patch/kustomization.yaml", &with_a("patches: [{target: {kind: ConfigMap}, patch: '[{\"op\": \"replace\", \"path\": \"/nope/nope\", \"value\": 1}]'}]\n")),
                 ("good/b.yaml", &b),
             ],
         )
@@ -105,7 +105,7 @@ async fn what_cannot_be_built_is_named_by_file_and_line() -> Result<()> {
             "remote",
             &[
                 "kustomize build failed: accumulating resources: ",
-                "https://example.test/base?ref=v1",
+                "http://127.0.0.1:9/base/x?ref=v1",
             ],
         ),
         (
@@ -466,6 +466,10 @@ async fn all_errors_of_a_stage_are_told_and_nothing_of_it_is_applied() -> Result
             "{said:?} does not hold {line:?}"
         );
     }
+    // Each with the file and the line where it is written.
+    let port = said.lines().find(|said| said.starts_with(&lines[2]));
+    let origin = " (from port.yaml:1, changed by kustomization.yaml namespace)";
+    assert!(port.is_some_and(|line| line.ends_with(origin)), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
     let event = wait::until("the event with all of it", async || {
         let events = scene.events::<Kustomization>("app").await?;
@@ -524,7 +528,8 @@ spec: {policyName: <ns>, validationActions: [Deny]}
         .await?;
     scene.kustomization("app", json!({ "retryInterval": "1h" })).await?;
     let refused = "ConfigMap/<ns>/denied dry-run failed (Invalid): configmaps \"denied\" is forbidden: \
-        ValidatingAdmissionPolicy '<ns>' with binding '<ns>' denied request: not this one\n";
+        ValidatingAdmissionPolicy '<ns>' with binding '<ns>' denied request: not this one \
+        (from denied.yaml:1, changed by kustomization.yaml namespace)\n";
     let object = scene.says("app", "ReconciliationFailed", refused).await?;
     assert_eq!(message(&object, "Ready"), Some(scene.text(refused)));
     assert!(scene.find::<ConfigMap>("a").await?.is_none());

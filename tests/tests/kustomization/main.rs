@@ -10,6 +10,7 @@ mod depends_on;
 mod edges;
 mod post_build;
 mod prune;
+mod remote_bases;
 mod scene;
 mod service_account;
 mod source;

@@ -188,7 +188,11 @@ async fn what_cannot_be_substituted_is_named_and_nothing_is_applied() -> Result<
         let text = format!("post build failed for 'ConfigMap.v1.[noGrp]/{text}");
         let failed = scene.says(name, "BuildFailed", &text).await?;
         let event = scene.wait_event::<Kustomization>(name, "BuildFailed").await?;
-        assert_eq!((event.type_.as_deref(), event.message), (Some("Warning"), Some(text)));
+        let said = event.message.unwrap_or_default();
+        assert!(
+            event.type_.as_deref() == Some("Warning") && said.starts_with(&text),
+            "{said}"
+        );
         let status = failed.status.context("no status")?;
         assert_eq!(status.last_attempted_revision.as_deref(), Some("main@sha1:1"));
         assert!(status.history.is_empty() && status.inventory.is_none(), "{status:?}");

@@ -8,10 +8,12 @@ use serde_json::json;
 use tests::controllers::Controller;
 use tests::git_server::{Access, Fault, GitServer};
 use tests::scenario::Scenario;
+use tests::ssh_server::{SshServer, hashed};
 
 use crate::stage::{builder, conditions, content, failed, message, source, stored};
 
 const PASSWORD: &str = "c0rrect-horse";
+const MODULES: &str = "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n";
 
 /// Neither the status of the object, nor its events, nor the log may hold the text.
 async fn must_not_leak(s: &Scenario, name: &str, secret: &str) -> Result<()> {
@@ -184,5 +186,66 @@ async fn a_server_that_is_away_is_waited_for() -> Result<()> {
     assert!(said.contains("unable to clone") && said.contains("refused"), "{said}");
     s.git.up()?;
     s.namespace.wait_ready::<GitRepository>("app").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_opens_over_ssh_and_submodules_come_along() -> Result<()> {
+    let s = builder("ssh").start().await?;
+    let server = SshServer::start()?;
+    let (app, lib) = (server.create("app")?, server.create("lib")?);
+    let pinned = lib.commit_files("one", &[("l", "lib")])?;
+    app.write_all(&[("a", "1"), (".gitmodules", MODULES)])?;
+    app.git(&["add", "--all"])?;
+    app.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{pinned},lib")])?;
+    app.git(&["commit", "--quiet", "--message", "pin"])?;
+    app.git(&["push", "--quiet", "origin", "HEAD:refs/heads/main"])?;
+    let (hosts, key) = (server.known_hosts()?, server.authorize("ed25519", "")?);
+    s.namespace
+        .secret("key", &[("identity", &key), ("known_hosts", &hashed(&hosts)?)])
+        .await?;
+    let artifact = stored(&s, "plain", app.url(), json!({"secretRef": {"name": "key"}})).await?;
+    assert_eq!(content(&artifact).await?, ["./", "a 1", "lib/"]);
+    let fields = json!({"secretRef": {"name": "key"}, "recurseSubmodules": true});
+    let artifact = stored(&s, "submodules", app.url(), fields).await?;
+    assert_eq!(content(&artifact).await?, ["./", "a 1", "lib/", "lib/l lib"]);
+    // Encrypted keys need their passphrase.
+    let locked = server.authorize("rsa-2048", PASSWORD)?;
+    let secret = [("identity", locked.as_str()), ("known_hosts", hosts.as_str())];
+    s.namespace.secret("locked", &secret).await?;
+    let said = failed(
+        &s,
+        "locked",
+        app.url(),
+        json!({"secretRef": {"name": "locked"}}),
+        "AuthenticationFailed",
+    )
+    .await?;
+    let text = "SSH identity key is encrypted but no 'password' field was provided in the secret";
+    assert_eq!(said, format!("{text} '{}/locked'", s.ns()));
+    let secret = [&secret[..], &[("password", PASSWORD)]].concat();
+    s.namespace.secret("opened", &secret).await?;
+    stored(&s, "opened", app.url(), json!({"secretRef": {"name": "opened"}})).await?;
+    must_not_leak(&s, "opened", PASSWORD).await?;
+    // A server that known_hosts does not name is not talked to.
+    let other = format!("elsewhere {}\n", server.host_key("ed25519")?);
+    s.namespace
+        .secret("stranger", &[("identity", &key), ("known_hosts", &other)])
+        .await?;
+    let said = failed(
+        &s,
+        "stranger",
+        app.url(),
+        json!({"secretRef": {"name": "stranger"}}),
+        "GitOperationFailed",
+    )
+    .await?;
+    assert!(
+        said.contains("ssh: handshake failed: knownhosts: key is unknown: "),
+        "{said}"
+    );
+    let said = failed(&s, "nobody", app.url(), json!({}), "AuthenticationFailed").await?;
+    let text = "invalid 'ssh' auth option: 'identity' is required";
+    assert_eq!(said, format!("failed to configure authentication options: {text}"));
     Ok(())
 }

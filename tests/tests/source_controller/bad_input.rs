@@ -90,18 +90,13 @@ async fn what_is_not_supported_yet_says_so_and_goes_on_without_it() -> Result<()
     let s = builder("unsupported").start().await?;
     let repo = s.git.create("app")?;
     repo.commit_files("one", &[("a", "1")])?;
-    s.namespace
-        .secret("key", &[("identity", "x"), ("known_hosts", "x")])
-        .await?;
     let named = json!({"name": "key"});
     for (name, fields) in [
         ("verify", json!({"verify": {"secretRef": named}})),
-        ("submodules", json!({"recurseSubmodules": true})),
         ("include", json!({"include": [{"repository": named}]})),
         ("sparse", json!({"sparseCheckout": ["a"]})),
         ("provider", json!({"provider": "azure", "serviceAccountName": "x"})),
         ("proxy", json!({"proxySecretRef": named})),
-        ("ssh", json!({"url": "ssh://git@127.0.0.1/x.git", "secretRef": named})),
     ] {
         let said = failed(&s, name, repo.url(), fields, "UnsupportedFeature").await?;
         assert!(said.contains("not supported yet"), "{name}: {said}");
@@ -115,9 +110,9 @@ async fn what_is_not_supported_yet_says_so_and_goes_on_without_it() -> Result<()
             ]
         );
     }
-    let without = json!({"spec": {"recurseSubmodules": null}});
-    s.namespace.patch::<GitRepository>("submodules", without).await?;
-    let object: GitRepository = s.namespace.wait_ready("submodules").await?;
+    let without = json!({"spec": {"sparseCheckout": null}});
+    s.namespace.patch::<GitRepository>("sparse", without).await?;
+    let object: GitRepository = s.namespace.wait_ready("sparse").await?;
     assert_eq!(
         conditions(&object),
         ["Ready=True Succeeded", "ArtifactInStorage=True Succeeded"]

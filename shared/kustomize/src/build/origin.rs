@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::files::clean;
+use crate::remote::{RepoSpec, without_password};
 use crate::resource::{ORIGIN, Resource, Resources, TRANSFORMATIONS};
 
 /// The origin of an object, or of the generator or transformer that made or changed it.
@@ -9,6 +10,10 @@ use crate::resource::{ORIGIN, Resource, Resources, TRANSFORMATIONS};
 pub(crate) struct OriginNote {
     /// The file, from the root kustomization's directory.
     pub path: String,
+    /// The URL of the repository the file is of, when it is of a fetched one.
+    pub repository: String,
+    /// The reference of the repository, when one was named.
+    pub reference: String,
     /// The file that configures the generator or transformer.
     pub configured_in: String,
     /// `apiVersion`, `kind`, `name` and `namespace` of the generator or transformer.
@@ -16,8 +21,17 @@ pub(crate) struct OriginNote {
 }
 
 impl OriginNote {
-    /// Something at a path seen from here.
+    /// Something at a path seen from here. A URL starts anew, one of a file too: what it has of a repository and a directory
+    /// is taken for that, as upstream does.
     pub fn append(&self, path: &str) -> Self {
+        if let Some(spec) = RepoSpec::parse(path) {
+            return Self {
+                path: spec.origin_path(),
+                repository: without_password(&spec.repository.url).into_owned(),
+                reference: spec.repository.reference.unwrap_or_default(),
+                ..self.clone()
+            };
+        }
         let joined = if self.path.is_empty() {
             path.to_owned()
         } else {
@@ -36,18 +50,22 @@ impl OriginNote {
             path: String::new(),
             configured_in,
             configured_by: ["builtin".into(), kind.into(), String::new(), String::new()],
+            ..directory.clone()
         }
     }
 
     /// A plugin configured by an object that came from a file.
     pub fn plugin(config: &Resource) -> Option<Self> {
-        let path = config
-            .annotation(ORIGIN)?
-            .lines()
-            .find_map(|line| line.strip_prefix("path: ").map(str::to_owned))?;
+        let origin = yaml::parse(&config.annotation(ORIGIN)?, yaml::Dialect::V3).ok()?;
+        let text = |name: &str| {
+            let value = origin.first().and_then(|origin| origin.get(name)?.as_str());
+            value.unwrap_or_default().to_owned()
+        };
         Some(Self {
             path: String::new(),
-            configured_in: path,
+            repository: text("repo"),
+            reference: text("ref"),
+            configured_in: text("path"),
             configured_by: [config.api_version(), config.kind(), config.name(), config.namespace()],
         })
     }
@@ -56,7 +74,12 @@ impl OriginNote {
     fn lines(&self) -> Vec<String> {
         let scalar = |text: &str| yaml::to_string(&text.into()).trim_end().to_owned();
         let mut lines = Vec::new();
-        for (name, value) in [("path", &self.path), ("configuredIn", &self.configured_in)] {
+        for (name, value) in [
+            ("path", &self.path),
+            ("repo", &self.repository),
+            ("ref", &self.reference),
+            ("configuredIn", &self.configured_in),
+        ] {
             if !value.is_empty() {
                 lines.push(format!("{name}: {}", scalar(value)));
             }
@@ -106,6 +129,22 @@ impl OriginNote {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_is_noted_without_the_password() {
+        let below = OriginNote::default().append("below");
+        let base = below.append("https://me:secret@git.test/org/repo//base?ref=1.0");
+        assert_eq!(
+            base.append("a.yaml").text(),
+            "path: base/a.yaml\nrepo: https://***@git.test/org/repo\nref: \"1.0\"\n"
+        );
+        let note = OriginNote::builtin(&below.append("git@git.test:org/repo"), "Kustomization", "X");
+        assert_eq!(
+            note.text(),
+            "repo: git@git.test:org/repo\nconfiguredIn: notCloned/Kustomization\nconfiguredBy:\n  apiVersion: builtin\n  \
+             kind: X\n"
+        );
+    }
 
     #[test]
     fn a_note_has_a_line_per_fact() {

@@ -1,16 +1,15 @@
 //! The generators and transformers kustomize has built in, configured by objects in `generators`, `transformers` and
 //! `validators`.
 
-use super::load::Loader;
+use super::target::Target;
 use crate::Error;
 use crate::error::Within;
 use crate::generate::{IamPolicy, config_map, secret};
 use crate::kustomization::{Fields, GeneratorArgs, Patch, SecretArgs, document};
 use crate::resource::{Resource, Resources};
-use crate::schema::Schema;
 use crate::select::Selector;
 use crate::transform::{
-    Annotations, Hash, Images, Json6902Patch, Labels, Namespace, Patches, Prefix, Replacements, Replicas,
+    Annotations, Hash, Images, Json6902Patch, Labels, Namespace, Pass, Patches, Prefix, Replacements, Replicas,
     StrategicPatches, Suffix, Transformer, ValueAdd, value_add_targets,
 };
 use crate::unsupported::PLUGIN;
@@ -19,21 +18,21 @@ use crate::unsupported::PLUGIN;
 struct Both(Vec<Box<dyn Transformer>>);
 
 impl Transformer for Both {
-    fn transform(&self, resources: &mut Resources, schema: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         self.0
             .iter()
-            .try_for_each(|transformer| transformer.transform(resources, schema))
+            .try_for_each(|transformer| transformer.transform(resources, pass))
     }
 }
 
 /// The fields of a plugin's configuration, read the way kustomize reads them: from YAML it writes itself.
 fn with_fields<T>(config: &Resource, decode: impl FnOnce(&mut Fields<'_>) -> Result<T, Error>) -> Result<T, Error> {
     let text = yaml::to_string(&config.node.to_json());
-    let document = document(text.as_bytes())?;
-    let Some(mut fields) = Fields::loose(document.as_ref(), "")? else {
-        return Err(Error::new("empty configuration"));
-    };
-    decode(&mut fields)
+    let document = document(text.as_bytes()).map_err(Error::inline)?;
+    // Lines of that text say nothing to anybody.
+    Fields::loose(document.as_ref(), "", decode)
+        .map_err(Error::inline)?
+        .ok_or_else(|| Error::new("empty configuration"))
 }
 
 fn is_builtin(config: &Resource) -> Result<(), Error> {
@@ -73,9 +72,9 @@ fn default_names(fields: &mut Fields<'_>, args: &mut GeneratorArgs) -> Result<()
 ///
 /// # Errors
 /// When it is no generator, or its configuration or sources do not do.
-pub(super) fn generate(config: &Resource, loader: &Loader<'_>) -> Result<Resource, Error> {
+pub(super) fn generate(config: &Resource, target: &Target<'_>) -> Result<Resource, Error> {
     is_builtin(config)?;
-    let load = |path: &str| loader.load(path);
+    let load = |path: &str| target.loader.load(path);
     let run = |fields: &mut Fields<'_>| match config.kind().as_str() {
         "ConfigMapGenerator" => {
             let mut args = GeneratorArgs::decode(fields)?;
@@ -97,9 +96,9 @@ pub(super) fn generate(config: &Resource, loader: &Loader<'_>) -> Result<Resourc
 ///
 /// # Errors
 /// When it is no transformer, or its configuration does not do.
-pub(super) fn transformer(config: &Resource, loader: &Loader<'_>) -> Result<Box<dyn Transformer>, Error> {
+pub(super) fn transformer(config: &Resource, target: &Target<'_>) -> Result<Box<dyn Transformer>, Error> {
     is_builtin(config)?;
-    let load = |path: &str| loader.load(path);
+    let load = |path: &str| target.load(path);
     let make = |fields: &mut Fields<'_>| -> Result<Box<dyn Transformer>, Error> {
         Ok(match config.kind().as_str() {
             "AnnotationsTransformer" => Box::new(Annotations::decode(fields)?),
@@ -126,10 +125,11 @@ pub(super) fn transformer(config: &Resource, loader: &Loader<'_>) -> Result<Box<
             "SuffixTransformer" => Box::new(Suffix::decode(fields)?),
             "ReplacementTransformer" => Box::new(Replacements::decode(fields, load)?),
             "ReplicaCountTransformer" => Box::new(Replicas::decode(fields)?),
-            "ValueAddTransformer" => Box::new(ValueAdd::decode(fields, loader.directory_name(), |path| {
-                let document = document(&loader.load(path)?)?;
-                Fields::loose(document.as_ref(), path)?
-                    .map_or(Ok(Vec::new()), |mut fields| value_add_targets(&mut fields))
+            "ValueAddTransformer" => Box::new(ValueAdd::decode(fields, target.loader.directory_name(), |path| {
+                let file = target.load(path)?;
+                let document = document(&file.content).in_file(&file.path)?;
+                let targets = Fields::loose(document.as_ref(), "", value_add_targets);
+                Ok(targets.in_file(&file.path)?.unwrap_or_default())
             })?),
             _ => return Err(unknown(config, "transformer")),
         })

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::FieldSpec;
 use crate::Error;
 use crate::error::Within;
-use crate::node::{Create, Node, Style, Text, check_length, split, wrong_kind};
+use crate::node::{Create, Node, Style, Text, check_key, check_length, field_step, split, wrong_kind};
 use crate::resource::{Gvk, Id};
 
 /// What a transformer expects at the end of a path.
@@ -19,7 +19,8 @@ pub(crate) enum Target {
     Map,
 }
 
-/// Calls `set` for every node the field leads to in the object.
+/// Calls `set` for every node the field leads to in the object. Whether anything changed: `set` says so, or a field was
+/// created for it.
 ///
 /// # Errors
 /// When the path leads through a scalar, or `set` fails; the text names field and object.
@@ -27,12 +28,12 @@ pub(crate) fn apply(
     node: &mut Node,
     spec: &FieldSpec,
     target: Target,
-    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
-) -> Result<(), Error> {
+    set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
+) -> Result<bool, Error> {
     let part = |name: &str| node.get(name).map_or(Cow::Borrowed(""), Node::text);
     // Most fields are of other types; nothing is copied to see that.
     if !spec.gvk.selects(&part("apiVersion"), &part("kind")) {
-        return Ok(());
+        return Ok(false);
     }
     let path = split(&spec.path, '/');
     apply_path(node, spec, &path, target, set)
@@ -48,8 +49,8 @@ pub(crate) fn apply_path(
     spec: &FieldSpec,
     path: &[String],
     target: Target,
-    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
-) -> Result<(), Error> {
+    set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
+) -> Result<bool, Error> {
     check_length(path)?;
     let walk = Walk {
         create: spec.create,
@@ -80,9 +81,11 @@ pub(crate) fn apply_all(
     node: &mut Node,
     specs: &[FieldSpec],
     target: Target,
-    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
-) -> Result<(), Error> {
-    specs.iter().try_for_each(|spec| apply(node, spec, target, set))
+    set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
+) -> Result<bool, Error> {
+    specs
+        .iter()
+        .try_fold(false, |changed, spec| Ok(apply(node, spec, target, set)? || changed))
 }
 
 struct Walk {
@@ -95,14 +98,16 @@ impl Walk {
         &self,
         node: &mut Node,
         path: &[String],
-        set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let Some((first, rest)) = path.split_first() else {
             return set(node);
         };
         match node {
-            Node::Null { .. } => Ok(()),
-            Node::List(items) => items.iter_mut().try_for_each(|item| self.step(item, path, set)),
+            Node::Null { .. } => Ok(false),
+            Node::List(items) => items
+                .iter_mut()
+                .try_fold(false, |changed, item| Ok(self.step(item, path, set)? || changed)),
             Node::Map(_) => self.field(node, first, rest, set),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => Err(Error::new("expected sequence or mapping node")),
         }
@@ -113,15 +118,16 @@ impl Walk {
         node: &mut Node,
         name: &str,
         rest: &[String],
-        set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let (name, is_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
         if name.is_empty() {
             return Err(Error::new("cannot set or create an empty field name"));
         }
-        if name.parse::<usize>().is_ok() || name == "-" {
-            return Err(wrong_kind("SequenceNode", node));
+        if name.trim().is_empty() {
+            return self.step(node, rest, set);
         }
+        let name = field_step(name, node)?;
         let Node::Map(map) = node else {
             return Err(wrong_kind("MappingNode", node));
         };
@@ -133,13 +139,17 @@ impl Walk {
             (Target::Scalar, true) => (Some(Create::Scalar), true),
             (Target::Map, true) | (_, false) => (Some(Create::Map), true),
         };
+        let mut changed = false;
         if create && !map.contains_key(name) {
+            check_key(name)?;
+            changed = true;
             map.insert(name.to_owned(), kind.unwrap_or(Create::Map).node());
         }
         let Some(field) = map.get_mut(name) else {
-            return Ok(());
+            return Ok(changed);
         };
         if let (true, Some(kind)) = (field.is_null(), kind) {
+            changed = true;
             *field = match kind {
                 // The word for null becomes the string it looks like.
                 Create::Scalar => Node::Text(Text {
@@ -150,7 +160,7 @@ impl Walk {
                 Create::List | Create::Map => kind.node(),
             };
         }
-        self.step(field, rest, set)
+        Ok(self.step(field, rest, set)? || changed)
     }
 }
 
@@ -167,9 +177,9 @@ mod tests {
         };
         let result = apply(&mut node, &spec, target, &mut |node| {
             *node = Node::string("new");
-            Ok(())
+            Ok(true)
         });
-        assert_eq!(result.ok().map(|()| node.to_json()), expected, "{path}");
+        assert_eq!(result.ok().map(|_| node.to_json()), expected, "{path}");
     }
 
     #[test]
@@ -200,5 +210,24 @@ mod tests {
         );
         check(json!({"a": null}), "a/b", false, Target::Map, Some(json!({"a": null})));
         check(json!({"a": 1}), "a/b", false, Target::Existing, None);
+        check(
+            json!({"a": {"b": 1}}),
+            " a/ / b ",
+            false,
+            Target::Existing,
+            Some(json!({"a": {"b": "new"}})),
+        );
+    }
+
+    #[test]
+    fn steps_that_select_items_lead_to_no_field() {
+        use serde_json::json;
+        for step in ["*", "-", "0", "-1", "[b=c]", "[b]"] {
+            let path = format!("a/{step}");
+            check(json!({"a": {"b": 1}}), &path, true, Target::Scalar, None);
+            check(json!({"a": [{"b": 1}]}), &path, false, Target::Existing, None);
+            check(json!({}), &path, false, Target::Existing, Some(json!({})));
+        }
+        check(json!({"a": {}}), "a/1.5", true, Target::Scalar, None);
     }
 }

@@ -158,25 +158,24 @@ impl Config {
     /// Reads a file of `configurations`.
     ///
     /// # Errors
-    /// Malformed YAML, unknown fields, values of the wrong type.
+    /// Malformed YAML, keys given twice, unknown fields, values of the wrong type.
     pub fn parse(content: &[u8]) -> Result<Self, Error> {
-        let mut config = Config::default();
-        let document = crate::kustomization::document(content)?;
-        let Some(mut fields) = Fields::strict(document.as_ref(), "")? else {
-            return Ok(config);
-        };
-        for (name, list) in config.lists_mut() {
-            *list = fields.list(name, field_spec)?;
-        }
-        config.name_reference = fields.list("nameReference", |fields| {
-            Ok(References {
-                gvk: gvk(fields)?,
-                referrers: fields.list("fieldSpecs", field_spec)?,
-            })
+        let document = crate::kustomization::strict_document(content)?;
+        let config = Fields::strict(document.as_ref(), "", |fields| {
+            let mut config = Config::default();
+            for (name, list) in config.lists_mut() {
+                *list = fields.list(name, field_spec)?;
+            }
+            config.name_reference = fields.list("nameReference", |fields| {
+                Ok(References {
+                    gvk: gvk(fields)?,
+                    referrers: fields.list("fieldSpecs", field_spec)?,
+                })
+            })?;
+            config.sort();
+            Ok(config)
         })?;
-        fields.finish()?;
-        config.sort();
-        Ok(config)
+        Ok(config.unwrap_or_default())
     }
 }
 

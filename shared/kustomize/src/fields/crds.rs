@@ -21,6 +21,14 @@ impl Config {
         let Some(types) = document.as_object() else {
             return Err(Error::new("not a mapping of definitions"));
         };
+        if let Some((name, _)) = types
+            .iter()
+            .find(|(_, definition)| !definition.is_object() && !definition.is_null())
+        {
+            return Err(Error::new(format!(
+                "'{name}' is no definition of a type: expected a mapping with a Schema"
+            )));
+        }
         for (name, definition) in types {
             let Some(properties) = properties(definition) else {
                 continue;

@@ -50,6 +50,14 @@ pub trait Files {
     }
 }
 
+/// A file that was read.
+pub(crate) struct Loaded {
+    /// Its path from the root, as errors name it.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {

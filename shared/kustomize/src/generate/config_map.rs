@@ -15,8 +15,8 @@ pub(crate) fn config_map(args: &GeneratorArgs, load: Load<'_>) -> Result<Resourc
     let (mut text, mut binary) = (Map::new(), Map::new());
     for (key, value) in sources::collect(&args.name, &args.sources, load)? {
         match String::from_utf8(value) {
-            Ok(value) => text.insert(key, Node::string(value)),
-            Err(error) => binary.insert(key, Node::string(data::base64(error.as_bytes()))),
+            Ok(value) => text.insert(key, Node::set_string(value)),
+            Err(error) => binary.insert(key, Node::set_string(data::base64(error.as_bytes()))),
         };
     }
     if let Some(map) = resource.node.as_map_mut() {

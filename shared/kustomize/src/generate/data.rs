@@ -15,7 +15,7 @@ pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error>
     let strings = |map: &std::collections::BTreeMap<String, String>| {
         Node::Map(
             map.iter()
-                .map(|(key, value)| (key.clone(), Node::string(value)))
+                .map(|(key, value)| (key.clone(), Node::quoted_string(value)))
                 .collect(),
         )
     };
@@ -37,7 +37,7 @@ pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error>
         ("metadata".to_owned(), Node::Map(meta)),
     ]);
     if args.options.immutable {
-        object.insert("immutable".to_owned(), Node::Bool(true));
+        object.insert("immutable".to_owned(), Node::Bool(true.into()));
     }
     let mut resource = Resource::new(Node::Map(object));
     resource.memory = Memory {
@@ -77,7 +77,7 @@ impl Resource {
                 .map(|(key, value)| {
                     (
                         key.clone(),
-                        Node::string(if value.is_null() {
+                        Node::set_string(if value.is_null() {
                             String::new()
                         } else {
                             value.text().into_owned()

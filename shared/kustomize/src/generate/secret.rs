@@ -15,7 +15,7 @@ pub(crate) fn secret(secret: &SecretArgs, load: Load<'_>) -> Result<Resource, Er
     let mut resource = data::frame("Secret", args)?;
     let values = sources::collect(&args.name, &args.sources, load)?.into_iter();
     let values = values
-        .map(|(key, value)| (key, Node::string(data::base64(&value))))
+        .map(|(key, value)| (key, Node::set_string(data::base64(&value))))
         .collect();
     let secret_type = if secret.secret_type.is_empty() {
         "Opaque"

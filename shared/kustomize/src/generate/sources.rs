@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Load;
 use crate::Error;
-use crate::error::Within;
+use crate::error::{Problems, Within};
 use crate::files::file_name;
 use crate::kustomization::Sources;
 use crate::node::check_key;
@@ -14,41 +14,59 @@ use crate::node::check_key;
 /// # Errors
 /// A source that is malformed or cannot be read, or a key that comes twice. No value is part of the text.
 pub(super) fn collect(name: &str, sources: &Sources, load: Load<'_>) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
-    for path in &sources.envs {
-        let content = load(path).within(|| format!("env source files: {:?}", sources.envs))?;
-        for (number, line) in content.split(|byte| *byte == b'\n').enumerate() {
-            pairs.extend(env_line(line, number).within(|| format!("env source files: '{path}'"))?);
-        }
+    let mut problems = Problems::default();
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (at, path) in sources.envs.iter().enumerate() {
+        let read = read_env(path, load).within(|| format!("env source files: {:?}", sources.envs));
+        let read = problems.note(read.map_err(|error| error.in_field(&format!("envs[{at}]"))))?;
+        pairs.extend(read.into_iter().flatten());
     }
-    for (number, literal) in sources.literals.iter().enumerate() {
-        let pair = literal.split_once('=').filter(|(key, _)| !key.is_empty());
-        let (key, value) = pair.ok_or_else(|| {
-            Error::new(format!(
-                "literal sources: entry {} is invalid, expected key=value",
-                number + 1
-            ))
-        })?;
-        pairs.push((key.to_owned(), unquoted(value).as_bytes().to_vec()));
+    for (at, literal) in sources.literals.iter().enumerate() {
+        let pair = read_literal(literal, at).map_err(|error| error.in_field(&format!("literals[{at}]")));
+        pairs.extend(problems.note(pair)?);
     }
-    for source in &sources.files {
-        let (key, path) = file_source(source)?;
-        pairs.push((
-            key.to_owned(),
-            load(path).within(|| format!("file sources: {:?}", sources.files))?,
-        ));
+    for (at, source) in sources.files.iter().enumerate() {
+        let read = read_file(source, load).within(|| format!("file sources: {:?}", sources.files));
+        pairs.extend(problems.note(read.map_err(|error| error.in_field(&format!("files[{at}]"))))?);
     }
     let mut data = BTreeMap::new();
     for (key, value) in pairs {
         if data.contains_key(&key) {
-            return Err(Error::new(format!(
-                "configmap {name} illegally repeats the key `{key}`"
-            )));
+            let message = format!("configmap {name} illegally repeats the key `{key}`");
+            problems.note::<()>(Err(Error::new(message)))?;
         }
-        check_key(&key)?;
+        problems.note(check_key(&key))?;
         data.insert(key, value);
     }
+    problems.finish()?;
     Ok(data)
+}
+
+/// A key and its value.
+type Pair = (String, Vec<u8>);
+
+fn read_env(path: &str, load: Load<'_>) -> Result<Vec<Pair>, Error> {
+    let content = load(path)?;
+    let mut pairs = Vec::new();
+    for (number, line) in content.split(|byte| *byte == b'\n').enumerate() {
+        pairs.extend(env_line(line, number).within(|| format!("'{path}'"))?);
+    }
+    Ok(pairs)
+}
+
+fn read_literal(literal: &str, at: usize) -> Result<Pair, Error> {
+    match literal.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), unquoted(value).as_bytes().to_vec())),
+        _ => Err(Error::new(format!(
+            "literal sources: entry {} is invalid, expected key=value",
+            at + 1
+        ))),
+    }
+}
+
+fn read_file(source: &str, load: Load<'_>) -> Result<Pair, Error> {
+    let (key, path) = file_source(source)?;
+    Ok((key.to_owned(), load(path)?))
 }
 
 /// `PATH`, whose last part is the key, or `KEY=PATH`.

@@ -1,11 +1,15 @@
 //! Reading typed fields out of YAML the way Go's JSON decoder does for kustomize: names match without regard to case, null
-//! is the same as absent, a value of the wrong type is an error.
+//! is the same as absent, a value of the wrong type is an error. Reading goes on after an error with the default in place of
+//! the value, so that one pass finds them all.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use yaml::{Dialect, Node, Value};
+use yaml::{Dialect, Node, Position, Value};
 
 use crate::Error;
+use crate::error::Problems;
 
 /// The first document of a configuration file, in the YAML 1.1 dialect kustomize reads these in; none when it is empty.
 ///
@@ -16,42 +20,120 @@ pub(crate) fn document(content: &[u8]) -> Result<Option<Node>, Error> {
     Ok(yaml::parse(text, Dialect::V2)?.into_iter().next())
 }
 
+/// Like [`document`], for files in which no key may come twice.
+///
+/// # Errors
+/// As [`document`]; a key given twice.
+pub(crate) fn strict_document(content: &[u8]) -> Result<Option<Node>, Error> {
+    let text = std::str::from_utf8(content).map_err(|_| Error::new("yaml: invalid UTF-8"))?;
+    let (documents, flaws) = yaml::parse_tolerant(text, Dialect::V2)?;
+    match flaws.into_iter().next() {
+        Some(flaw) => Err(flaw.error.into()),
+        None => Ok(documents.into_iter().next()),
+    }
+}
+
 /// The fields of a mapping, taken one by one.
 pub(crate) struct Fields<'a> {
     entries: &'a [(Node, Node)],
     taken: Vec<bool>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
     place: String,
     loose: bool,
+    found: Rc<RefCell<Problems>>,
 }
 
 impl<'a> Fields<'a> {
-    fn open(node: Option<&'a Node>, place: &str, loose: bool) -> Result<Option<Self>, Error> {
-        match node.map(|node| (&node.value, node)) {
-            None | Some((Value::Null, _)) => Ok(None),
-            Some((Value::Map(entries), _)) => Ok(Some(Self {
-                entries,
-                taken: vec![false; entries.len()],
-                place: place.to_owned(),
-                loose,
-            })),
-            Some((_, node)) => Err(mismatch(node, place, "mapping")),
+    /// Reads fields where nothing unknown is tolerated. `place` is the path to them for errors; "" at the top. None when
+    /// the node is not there or null.
+    ///
+    /// # Errors
+    /// When this is no mapping, has unknown fields or values of the wrong type, or `decode` fails: all there are.
+    pub fn strict<T>(
+        node: Option<&'a Node>,
+        place: &str,
+        decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        Self::read(node, place, false, decode)
+    }
+
+    /// Reads fields where unknown ones are ignored and numbers and booleans do for strings, as in plugin configurations.
+    ///
+    /// # Errors
+    /// As [`Fields::strict`], unknown fields aside.
+    pub fn loose<T>(
+        node: Option<&'a Node>,
+        place: &str,
+        decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        Self::read(node, place, true, decode)
+    }
+
+    fn read<T>(
+        node: Option<&'a Node>,
+        place: &str,
+        loose: bool,
+        decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let found = Rc::default();
+        let value = Self::nested(node, place.to_owned(), loose, &found, decode)?;
+        found.take().finish()?;
+        Ok(value)
+    }
+
+    /// Reads a mapping inside of others; none also when it cannot be read, which is noted then.
+    fn nested<T>(
+        node: Option<&'a Node>,
+        place: String,
+        loose: bool,
+        found: &Rc<RefCell<Problems>>,
+        decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let Some(node) = node.filter(|node| !node.is_null()) else {
+            return Ok(None);
+        };
+        match &node.value {
+            Value::Map(entries) => Self::entries(entries, node.position, place, loose, found, decode),
+            _ => found.borrow_mut().note(Err(mismatch(node, &place, "a mapping"))),
         }
     }
 
-    /// Fields where nothing unknown is tolerated. `place` is the path to them for errors; "" at the top.
-    ///
-    /// # Errors
-    /// When this is no mapping.
-    pub fn strict(node: Option<&'a Node>, place: &str) -> Result<Option<Self>, Error> {
-        Self::open(node, place, false)
+    fn entries<T>(
+        entries: &'a [(Node, Node)],
+        position: Position,
+        place: String,
+        loose: bool,
+        found: &Rc<RefCell<Problems>>,
+        decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mut fields = Self {
+            entries,
+            taken: vec![false; entries.len()],
+            known: Vec::new(),
+            place,
+            loose,
+            found: Rc::clone(found),
+        };
+        let before = found.borrow().len();
+        let decoded = decode(&mut fields);
+        let value = match decoded {
+            // What fails for want of a value that could not be read is no news.
+            Err(error) if !error.is_fatal() && found.borrow().len() > before => None,
+            decoded => {
+                let place = |error: Error| match fields.place.as_str() {
+                    "" => error.at(position),
+                    place => error.at(position).in_field(place),
+                };
+                found.borrow_mut().note(decoded.map_err(place))?
+            }
+        };
+        fields.finish()?;
+        Ok(value)
     }
 
-    /// Fields where unknown ones are ignored and numbers and booleans do for strings, as in plugin configurations.
-    ///
-    /// # Errors
-    /// When this is no mapping.
-    pub fn loose(node: Option<&'a Node>, place: &str) -> Result<Option<Self>, Error> {
-        Self::open(node, place, true)
+    fn report(&self, error: Error) -> Result<(), Error> {
+        self.found.borrow_mut().note(Err(error)).map(|_: Option<()>| ())
     }
 
     fn path(&self, name: &str) -> String {
@@ -62,7 +144,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<&'a Node> {
+    fn take(&mut self, name: &'static str) -> Option<&'a Node> {
+        self.known.push(name);
         let mut found = None;
         for ((key, value), taken) in self.entries.iter().zip(&mut self.taken) {
             if key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)) {
@@ -75,33 +158,40 @@ impl<'a> Fields<'a> {
         found
     }
 
-    fn as_text(&self, node: &Node, path: &str) -> Result<String, Error> {
+    fn as_text(&self, node: &Node, path: &str) -> Result<Option<String>, Error> {
         match &node.value {
-            Value::Str(text) => Ok(text.clone()),
-            Value::Int(number) if self.loose => Ok(number.to_string()),
-            Value::Uint(number) if self.loose => Ok(number.to_string()),
-            Value::Float(number) if self.loose => Ok(number.to_string()),
-            Value::Bool(value) if self.loose => Ok(value.to_string()),
-            _ => Err(mismatch(node, path, "string")),
+            Value::Str(text) => Ok(Some(text.clone())),
+            Value::Int(number) if self.loose => Ok(Some(number.to_string())),
+            Value::Uint(number) if self.loose => Ok(Some(number.to_string())),
+            Value::Float(number) if self.loose => Ok(Some(number.to_string())),
+            Value::Bool(value) if self.loose => Ok(Some(value.to_string())),
+            _ => self.report(mismatch(node, path, "a string")).map(|()| None),
         }
     }
 
-    /// The line of a field that is there and not null.
-    pub fn line_of(&self, name: &str) -> Option<usize> {
-        let found = self
-            .entries
+    /// Whether a field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries
             .iter()
-            .find(|(key, value)| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)) && !value.is_null());
-        found.map(|(key, _)| key.position.line)
+            .any(|(key, value)| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)) && !value.is_null())
     }
 
-    /// The line of a field that is there and neither null nor an empty list.
-    pub fn line_of_filled(&mut self, name: &str) -> Option<usize> {
-        let line = self.line_of(name)?;
-        let is_empty = self
-            .take(name)
-            .is_some_and(|node| node.as_seq().is_some_and(<[Node]>::is_empty));
-        (!is_empty).then_some(line)
+    /// Notes that a field must not be there, if it is there and neither null nor an empty list.
+    ///
+    /// # Errors
+    /// When there are too many problems to go on.
+    pub fn refuse(&mut self, name: &'static str, why: impl std::fmt::Display) -> Result<(), Error> {
+        match self.take(name) {
+            Some(node) if !node.as_seq().is_some_and(<[Node]>::is_empty) => {
+                let path = self.path(name);
+                self.report(
+                    Error::new(format!("field '{path}': {why}"))
+                        .at(node.position)
+                        .in_field(&path),
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether this is a plugin's configuration.
@@ -112,17 +202,20 @@ impl<'a> Fields<'a> {
     /// A string; none when absent.
     ///
     /// # Errors
-    /// When it is no string.
-    pub fn optional_text(&mut self, name: &str) -> Result<Option<String>, Error> {
+    /// When there are too many problems to go on; this is so for every field. A value that is no string is noted.
+    pub fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, Error> {
         let path = self.path(name);
-        self.take(name).map(|node| self.as_text(node, &path)).transpose()
+        match self.take(name) {
+            Some(node) => self.as_text(node, &path),
+            None => Ok(None),
+        }
     }
 
     /// A string; empty when absent.
     ///
     /// # Errors
     /// When it is no string.
-    pub fn text(&mut self, name: &str) -> Result<String, Error> {
+    pub fn text(&mut self, name: &'static str) -> Result<String, Error> {
         self.optional_text(name).map(Option::unwrap_or_default)
     }
 
@@ -130,14 +223,16 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is no boolean.
-    pub fn flag(&mut self, name: &str) -> Result<bool, Error> {
+    pub fn flag(&mut self, name: &'static str) -> Result<bool, Error> {
         match self.take(name) {
             None => Ok(false),
             Some(Node {
                 value: Value::Bool(value),
                 ..
             }) => Ok(*value),
-            Some(node) => Err(mismatch(node, &self.path(name), "boolean")),
+            Some(node) => self
+                .report(mismatch(node, &self.path(name), "a boolean"))
+                .map(|()| false),
         }
     }
 
@@ -145,21 +240,26 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is no integer.
-    pub fn integer(&mut self, name: &str) -> Result<i64, Error> {
+    pub fn integer(&mut self, name: &'static str) -> Result<i64, Error> {
         match self.take(name) {
             None => Ok(0),
             Some(Node {
                 value: Value::Int(value),
                 ..
             }) => Ok(*value),
-            Some(node) => Err(mismatch(node, &self.path(name), "integer")),
+            Some(node) => self.report(mismatch(node, &self.path(name), "an integer")).map(|()| 0),
         }
     }
 
-    fn items(&mut self, name: &str) -> Result<&'a [Node], Error> {
+    fn items(&mut self, name: &'static str) -> Result<&'a [Node], Error> {
         match self.take(name) {
             None => Ok(&[]),
-            Some(node) => node.as_seq().ok_or_else(|| mismatch(node, &self.path(name), "list")),
+            Some(node) => match node.as_seq() {
+                Some(items) => Ok(items),
+                None => self
+                    .report(mismatch(node, &self.path(name), "a list"))
+                    .map(|()| &[][..]),
+            },
         }
     }
 
@@ -167,7 +267,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is no list, or an item no string.
-    pub fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
+    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Error> {
         let path = self.path(name);
         let items = self.items(name)?;
         items
@@ -178,6 +278,7 @@ impl<'a> Fields<'a> {
                     Ok(String::new())
                 } else {
                     self.as_text(item, &format!("{path}[{at}]"))
+                        .map(Option::unwrap_or_default)
                 }
             })
             .collect()
@@ -187,12 +288,16 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is no mapping, or a value no string.
-    pub fn strings(&mut self, name: &str) -> Result<BTreeMap<String, String>, Error> {
+    pub fn strings(&mut self, name: &'static str) -> Result<BTreeMap<String, String>, Error> {
         let path = self.path(name);
         let Some(node) = self.take(name) else {
             return Ok(BTreeMap::new());
         };
-        let entries = node.as_map().ok_or_else(|| mismatch(node, &path, "mapping"))?;
+        let Some(entries) = node.as_map() else {
+            return self
+                .report(mismatch(node, &path, "a mapping"))
+                .map(|()| BTreeMap::new());
+        };
         entries
             .iter()
             .map(|(key, value)| {
@@ -200,7 +305,7 @@ impl<'a> Fields<'a> {
                 let text = if value.is_null() {
                     String::new()
                 } else {
-                    self.as_text(value, &format!("{path}.{key}"))?
+                    self.as_text(value, &format!("{path}.{key}"))?.unwrap_or_default()
                 };
                 Ok((key.to_owned(), text))
             })
@@ -213,22 +318,21 @@ impl<'a> Fields<'a> {
     /// When it is no list, an item no mapping, or `decode` fails.
     pub fn list<T>(
         &mut self,
-        name: &str,
+        name: &'static str,
         decode: impl Fn(&mut Fields<'a>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         let path = self.path(name);
         let items = self.items(name)?;
         let mut result = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
-            let empty = Fields {
-                entries: &[],
-                taken: Vec::new(),
-                place: path.clone(),
-                loose: self.loose,
+            let place = format!("{path}[{at}]");
+            let value = if item.is_null() {
+                // An item that is null is one without fields.
+                Self::entries(&[], item.position, place, self.loose, &self.found, &decode)?
+            } else {
+                Self::nested(Some(item), place, self.loose, &self.found, &decode)?
             };
-            let mut fields = Self::open(Some(item), &format!("{path}[{at}]"), self.loose)?.unwrap_or(empty);
-            result.push(decode(&mut fields)?);
-            fields.finish()?;
+            result.extend(value);
         }
         Ok(result)
     }
@@ -239,21 +343,16 @@ impl<'a> Fields<'a> {
     /// When it is no mapping, or `decode` fails.
     pub fn object<T>(
         &mut self,
-        name: &str,
+        name: &'static str,
         decode: impl FnOnce(&mut Fields<'a>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         let path = self.path(name);
         let node = self.take(name);
-        let Some(mut fields) = Self::open(node, &path, self.loose)? else {
-            return Ok(None);
-        };
-        let value = decode(&mut fields)?;
-        fields.finish()?;
-        Ok(Some(value))
+        Self::nested(node, path, self.loose, &self.found, decode)
     }
 
     /// Marks a field as known without reading it.
-    pub fn skip(&mut self, name: &str) {
+    pub fn skip(&mut self, name: &'static str) {
         self.take(name);
     }
 
@@ -272,70 +371,109 @@ impl<'a> Fields<'a> {
         self.taken.iter_mut().for_each(|taken| *taken = true);
     }
 
-    /// Checks that every field was asked for.
-    ///
-    /// # Errors
-    /// Names the first unknown one and its line.
-    pub fn finish(&self) -> Result<(), Error> {
+    /// Notes the fields nobody asked for.
+    fn finish(&self) -> Result<(), Error> {
         if self.loose {
             return Ok(());
         }
-        match self.entries.iter().zip(&self.taken).find(|(_, taken)| !**taken) {
-            Some(((key, _), _)) => {
-                let line = key.position.line;
-                Err(Error::new(format!(
-                    "json: unknown field \"{}\" (line {line})",
-                    self.path(key.as_str().unwrap_or_default())
-                )))
+        for ((key, _), _) in self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
+            let name = key.as_str().unwrap_or_default();
+            let mut message = format!("json: unknown field \"{name}\"");
+            if let Some(meant) = closest(name, &self.known) {
+                message.push_str(&format!("; did you mean \"{meant}\"?"));
             }
-            None => Ok(()),
+            self.report(Error::new(message).at(key.position).in_field(&self.path(name)))?;
         }
+        Ok(())
     }
 }
 
+/// The known name that a mistyped one is for: two letters away at most, and not more than it has in common.
+fn closest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    const LONGEST: usize = 64;
+    let typed: Vec<char> = name.to_lowercase().chars().take(LONGEST).collect();
+    let nearest = known.iter().map(|known| (distance(&typed, known), *known)).min()?;
+    (nearest.0 <= 2 && nearest.0 * 2 < typed.len()).then_some(nearest.1)
+}
+
+/// How many letters have to be put in, left out or replaced.
+fn distance(typed: &[char], known: &str) -> usize {
+    let mut row: Vec<usize> = (0..=typed.len()).collect();
+    for (at, letter) in known.to_lowercase().chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (index, other) in typed.iter().enumerate() {
+            let replaced = diagonal + usize::from(*other != letter);
+            diagonal = row[index + 1];
+            row[index + 1] = replaced.min(diagonal + 1).min(row[index] + 1);
+        }
+    }
+    row[typed.len()]
+}
+
 fn mismatch(node: &Node, path: &str, expected: &str) -> Error {
-    let place = if path.is_empty() {
+    let into = if path.is_empty() {
         String::new()
     } else {
-        format!(" field '{path}':")
+        format!(" into field {path}")
     };
-    Error::new(format!(
-        "line {}:{place} cannot read {} as {expected}",
-        node.position.line,
+    let error = Error::new(format!(
+        "json: cannot unmarshal {}{into}: expected {expected}",
         node.value.kind()
-    ))
+    ));
+    let error = error.at(node.position);
+    if path.is_empty() { error } else { error.in_field(path) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: Result<&str, &str>) {
+    fn check(text: &str, expected: Result<&str, &[&str]>) {
         let document = document(text.as_bytes()).unwrap();
-        let result = Fields::strict(document.as_ref(), "").and_then(|fields| {
-            let mut fields = fields.unwrap();
-            let value = fields.list("items", |item| item.text("name"))?.join(",");
-            fields.finish()?;
-            Ok(value)
+        let result = Fields::strict(document.as_ref(), "", |fields| {
+            fields.flag("flag")?;
+            Ok(fields.list("items", |item| item.text("name"))?.join(","))
         });
         match expected {
-            Ok(value) => assert_eq!(result.unwrap(), value),
-            Err(part) => assert_eq!(result.unwrap_err().to_string(), part),
+            Ok(value) => assert_eq!(result.unwrap().unwrap(), value),
+            Err(lines) => assert_eq!(result.unwrap_err().to_string().lines().collect::<Vec<_>>(), lines),
         }
     }
 
     #[test]
     fn names_match_in_any_case_and_unknown_ones_are_refused() {
-        check("Items: [{NAME: a}, {name: null}]", Ok("a,"));
+        check("Items: [{NAME: a}, {name: null}, null]", Ok("a,,"));
         check(
             "items: [{nam: a}]",
-            Err("json: unknown field \"items[0].nam\" (line 1)"),
+            Err(&["json: unknown field \"nam\"; did you mean \"name\"? (at items[0].nam, line 1)"]),
         );
-        check("x: 1\n", Err("json: unknown field \"x\" (line 1)"));
+        check("x: 1\n", Err(&["json: unknown field \"x\" (at x, line 1)"]));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_found() {
         check(
-            "items:\n- name: 1\n",
-            Err("line 2: field 'items[0].name': cannot read number as string"),
+            "items:\n- name: 1\n- a\n- other: 1\n  name: []\nflag: x\niitems: 1",
+            Err(&[
+                "json: cannot unmarshal string into field flag: expected a boolean (at flag, line 6)",
+                "json: cannot unmarshal number into field items[0].name: expected a string (at items[0].name, line 2)",
+                "json: cannot unmarshal string into field items[1]: expected a mapping (at items[1], line 3)",
+                "json: cannot unmarshal list into field items[2].name: expected a string (at items[2].name, line 5)",
+                "json: unknown field \"other\" (at items[2].other, line 4)",
+                "json: unknown field \"iitems\"; did you mean \"items\"? (at iitems, line 7)",
+            ]),
         );
-        check("items: a\n", Err("line 1: field 'items': cannot read string as list"));
+        check(
+            "items: a\n",
+            Err(&["json: cannot unmarshal string into field items: expected a list (at items, line 1)"]),
+        );
+    }
+
+    #[test]
+    fn names_are_compared_by_letters() {
+        assert_eq!(closest("resourcs", &["bases", "resources"]), Some("resources"));
+        assert_eq!(closest("Nmae", &["name"]), None);
+        assert_eq!(closest("nam", &["name"]), Some("name"));
+        assert_eq!(closest("x", &["name"]), None);
     }
 }

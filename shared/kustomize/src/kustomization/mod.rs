@@ -1,18 +1,21 @@
 //! The kustomization file: its fields, how they are read and checked.
 
 mod decode;
+mod deprecated;
 mod parts;
+mod position;
 
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::error::Within;
+use crate::error::{Problems, Within};
 use crate::transform::{Replacement, Var};
 
-pub(crate) use decode::{Fields, document};
+pub(crate) use decode::{Fields, document, strict_document};
 pub(crate) use parts::{
     GeneratorArgs, GeneratorOptions, Image, Label, Patch, Replica, SecretArgs, SortOptions, Sources,
 };
+pub(crate) use position::position;
 
 /// The names a kustomization file may have.
 pub(crate) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -20,8 +23,16 @@ pub(crate) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.y
 /// What a kustomization file says, deprecated spellings moved to where they belong.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kustomization {
+    /// The file as it was read, for the places of its fields.
+    pub document: Option<yaml::Node>,
+    /// What kustomize warns about when it reads the file.
+    pub warnings: Vec<String>,
     /// Whether its kind is Component.
     pub is_component: bool,
+    /// How many of `resources` are not from `bases`.
+    pub own_resources: usize,
+    /// How many of `images` are not from `imageTags`.
+    pub own_images: usize,
     /// `openapi`.
     pub openapi: BTreeMap<String, String>,
     /// `namePrefix`.
@@ -81,41 +92,69 @@ impl Kustomization {
     ///
     /// # Errors
     /// Malformed YAML, unknown fields (unless `lenient`), values of the wrong type, fields that are not supported, a wrong
-    /// kind or version, nothing in it.
+    /// kind or version, nothing in it: as many of these as there are.
     pub fn parse(content: &[u8], lenient: bool, directory: &str) -> Result<Self, Error> {
         let document = document(content).within(|| "invalid Kustomization")?;
-        let Some(mut fields) = Fields::strict(document.as_ref(), "").within(|| "invalid Kustomization")? else {
+        let read = Fields::strict(document.as_ref(), "", |fields| {
+            let named = (fields.text("kind")?, fields.text("apiVersion")?);
+            let kustomization = Self::decode(fields)?;
+            if lenient {
+                fields.drop_unknown();
+            }
+            Ok((kustomization, named, fields.is_blank(&["kind", "apiVersion"])))
+        });
+        let read = read.within(|| "invalid Kustomization")?;
+        let Some((mut kustomization, (kind, version), false)) = read else {
             return Err(Error::new("kustomization.yaml is empty"));
         };
-        let (kind, version) = (fields.text("kind")?, fields.text("apiVersion")?);
-        let mut kustomization = Self::decode(&mut fields).within(|| "invalid Kustomization")?;
-        if lenient {
-            fields.drop_unknown();
-        }
-        fields.finish().within(|| "invalid Kustomization")?;
-        if fields.is_blank(&["kind", "apiVersion"]) {
-            return Err(Error::new("kustomization.yaml is empty"));
-        }
-        let (expected, problem) = match kind.as_str() {
-            "" | "Kustomization" => ("kustomize.config.k8s.io/v1beta1", None),
-            "Component" => ("kustomize.config.k8s.io/v1alpha1", None),
-            _ => (
-                "kustomize.config.k8s.io/v1beta1",
-                Some("kind should be Kustomization or Component".to_owned()),
-            ),
-        };
-        let kind = if kind.is_empty() { "Kustomization" } else { &kind };
-        let wrong_version =
-            (!version.is_empty() && version != expected).then(|| format!("apiVersion for {kind} should be {expected}"));
-        let problems: Vec<String> = [problem, wrong_version].into_iter().flatten().collect();
-        if !problems.is_empty() {
-            return Err(Error::new(format!(
-                "Failed to read kustomization file under {directory}:\n{}",
-                problems.join("\n")
-            )));
-        }
         kustomization.is_component = kind == "Component";
+        kustomization.document = document;
+        kustomization
+            .check_type(&kind, &version)
+            .within(|| format!("Failed to read kustomization file under {directory}"))?;
         Ok(kustomization)
+    }
+
+    fn check_type(&self, kind: &str, version: &str) -> Result<(), Error> {
+        let wrong = |field: &str, message: String| -> Result<(), Error> {
+            let error = Error::new(message).in_field(field);
+            Err(match &self.document {
+                Some(document) => error.at(position(document, field)),
+                None => error,
+            })
+        };
+        let mut problems = Problems::default();
+        if !matches!(kind, "" | "Kustomization" | "Component") {
+            problems.note(wrong("kind", "kind should be Kustomization or Component".to_owned()))?;
+        }
+        let expected = match kind {
+            "Component" => "kustomize.config.k8s.io/v1alpha1",
+            _ => "kustomize.config.k8s.io/v1beta1",
+        };
+        if !version.is_empty() && version != expected {
+            let kind = if kind.is_empty() { "Kustomization" } else { kind };
+            problems.note(wrong(
+                "apiVersion",
+                format!("apiVersion for {kind} should be {expected}"),
+            ))?;
+        }
+        problems.finish()
+    }
+
+    /// The field of a resource.
+    pub fn resource_field(&self, at: usize) -> String {
+        match at.checked_sub(self.own_resources) {
+            None => format!("resources[{at}]"),
+            Some(at) => format!("bases[{at}]"),
+        }
+    }
+
+    /// The field of an image.
+    pub fn image_field(&self, at: usize) -> String {
+        match at.checked_sub(self.own_images) {
+            None => format!("images[{at}]"),
+            Some(at) => format!("imageTags[{at}]"),
+        }
     }
 
     fn decode(fields: &mut Fields<'_>) -> Result<Self, Error> {
@@ -126,12 +165,19 @@ impl Kustomization {
             fields.strings("labels")?;
             fields.strings("annotations").map(drop)
         })?;
+        let warnings = deprecated::warnings(fields);
         let mut resources = fields.texts("resources")?;
+        let own_resources = resources.len();
         resources.extend(fields.texts("bases")?);
         let mut images = fields.list("images", Image::decode)?;
+        let own_images = images.len();
         images.extend(fields.list("imageTags", Image::decode)?);
         Ok(Self {
+            document: None,
+            warnings,
             is_component: false,
+            own_resources,
+            own_images,
             openapi: fields.strings("openapi")?,
             name_prefix: fields.text("namePrefix")?,
             name_suffix: fields.text("nameSuffix")?,
@@ -177,15 +223,15 @@ mod tests {
         check("kind: Kustomization\nnamePrefix: ''\n", "kustomization.yaml is empty");
         check(
             "kind: Thing\nresources: []\n",
-            "Failed to read kustomization file under dir:\nkind should be Kustomization or Component",
+            "Failed to read kustomization file under dir: kind should be Kustomization or Component (at kind, line 1)",
         );
         check(
             "resourcs: []\n",
-            "invalid Kustomization: json: unknown field \"resourcs\" (line 1)",
+            "invalid Kustomization: json: unknown field \"resourcs\"; did you mean \"resources\"? (at resourcs, line 1)",
         );
         check(
             "helmCharts: [{}]\n",
-            "invalid Kustomization: field 'helmCharts' (line 1): not supported yet: Helm charts are not rendered",
+            "invalid Kustomization: field 'helmCharts': not supported yet: Helm charts are not rendered (at helmCharts, line 1)",
         );
     }
 

@@ -279,7 +279,7 @@ pub(super) fn set_item(
     let mut result = Vec::with_capacity(items.len() + 1);
     let mut matched = false;
     for item in std::mem::take(items) {
-        if item.is_null() || item.as_map().is_some_and(std::collections::BTreeMap::is_empty) {
+        if item.is_null() || item.as_map().is_some_and(|map| map.is_empty()) {
             continue;
         }
         if by_field && !matches!(item, Node::Map(_)) {

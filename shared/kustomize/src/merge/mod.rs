@@ -9,6 +9,8 @@
 
 mod list;
 
+use std::borrow::Cow;
+
 use crate::Error;
 use crate::error::Within;
 use crate::node::{MAX_DEPTH, Map, Node, wrong_kind};
@@ -23,6 +25,10 @@ const DIRECTIVE: &str = "$patch";
 /// An unknown directive, or a list where the object has a mapping and the like.
 pub(crate) fn merge(object: &mut Node, patch: Node, schema: &Schema) -> Result<(), Error> {
     let mut patch = patch;
+    if patch.get(DIRECTIVE).is_some_and(|value| value.text() == "replace") && object.as_map().is_some() {
+        // Upstream makes a new object of the patch, and forgets it.
+        return Ok(());
+    }
     let merger = Merger { schema };
     let old = std::mem::replace(object, Node::Null { written: false });
     if let Some(result) = merger.pair(Some(old), Some(&mut patch), None, 0)?.into_node() {
@@ -216,14 +222,20 @@ impl Merger<'_> {
         fields.sort();
         fields.dedup();
         for field in fields {
-            let shape = shape.and_then(|shape| self.schema.field(shape, &field));
+            let shape = self.field(shape, &field, &[&object, patch]);
             let old = object.remove(&field);
+            if old.is_none() {
+                object.take_oddity(&field, patch);
+            }
             let style = old.as_ref().filter(|old| old.is_scalar()).cloned();
             let merged = self
-                .pair(old, patch.get_mut(&field), shape, depth + 1)
+                .pair(old, patch.get_mut(&field), shape.as_deref(), depth + 1)
                 .within(|| format!("field '{field}'"))?;
             let mut value = match merged {
-                Merged::Gone | Merged::Taken(Node::Null { .. }) => continue,
+                Merged::Gone | Merged::Taken(Node::Null { .. }) => {
+                    object.expose(&field);
+                    continue;
+                }
                 Merged::Kept(node) => node,
                 Merged::Taken(node) => match style {
                     Some(mut old) => {
@@ -239,6 +251,14 @@ impl Merger<'_> {
         Ok(Merged::Kept(Node::Map(object)))
     }
 
+    /// The shape of a field: what a comment at it says in one of the mappings, else what the mapping's shape says.
+    fn field<'b>(&'b self, shape: Option<&'b Shape>, field: &str, maps: &[&Map]) -> Option<Cow<'b, Shape>> {
+        match maps.iter().find_map(|map| map.noted_schema(field)) {
+            Some(remark) => Some(Cow::Owned(self.schema.shape(remark))),
+            None => self.schema.field(shape?, field).map(Cow::Borrowed),
+        }
+    }
+
     /// New content from a patch: its nulls and directives take effect on itself.
     fn clean(&self, node: Node, shape: Option<&Shape>, depth: usize) -> Result<Merged, Error> {
         if depth > MAX_DEPTH {
@@ -248,14 +268,15 @@ impl Merger<'_> {
         let shape = shape.or(guessed.as_ref());
         match node {
             Node::Map(map) => {
-                let mut result = Map::new();
+                let mut result = map.bare();
                 for (field, mut value) in map {
-                    let shape = shape.and_then(|shape| self.schema.field(shape, &field));
+                    let shape = self.field(shape, &field, &[&result]);
                     if matches!(value, Node::Map(_)) && Directive::take(&mut value)? == Directive::Delete {
+                        result.expose(&field);
                         continue;
                     }
-                    match self.clean(value, shape, depth + 1)?.into_node() {
-                        None | Some(Node::Null { .. }) => {}
+                    match self.clean(value, shape.as_deref(), depth + 1)?.into_node() {
+                        None | Some(Node::Null { .. }) => result.expose(&field),
                         Some(value) => {
                             result.insert(field, value);
                         }

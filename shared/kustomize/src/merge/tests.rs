@@ -87,3 +87,28 @@ fn an_unknown_directive_is_an_error() {
     let error = merge(&mut object, node("spec: {$patch: twist}"), Schema::builtin()).unwrap_err();
     assert_eq!(error.to_string(), "field 'spec': unknown patch strategy 'twist'");
 }
+
+#[test]
+fn a_schema_in_a_comment_describes_the_value_beside_it() {
+    check(
+        "items: # {\"type\": \"array\", \"x-kubernetes-patch-strategy\": \"merge\"}\n- b\n- c",
+        "items: [a, b]",
+        "items: [a, b, c]",
+    );
+    check(
+        "x: {y: [{name: a, image: b}]}",
+        "# {\"properties\": {\"y\": {\"type\": \"array\", \"x-kubernetes-patch-strategy\": \"merge\", \"x-kubernetes-patch-merge-key\": \"name\", \"items\": {\"$ref\": \"#/definitions/io.k8s.api.core.v1.Container\"}}}}\nx: {y: [{name: a, tty: true}]}",
+        "x: {y: [{name: a, image: b, tty: true}]}",
+    );
+    check(
+        "spec: {containers: # {\"a\": \"b\"}\n  [{name: a, image: b}]}",
+        "spec: {containers: [{name: a}]}",
+        "spec: {containers: [{name: a}]}",
+    );
+}
+
+#[test]
+fn a_patch_that_replaces_the_whole_object_changes_nothing() {
+    check("spec: {a: b}", "$patch: replace\nspec: {c: d}", "spec: {a: b}");
+    check("spec: {a: b}", "spec: {$patch: replace, c: d}", "spec: {c: d}");
+}

@@ -27,12 +27,12 @@ impl Growth {
     /// When it is used up, or the copy would be too deep.
     pub fn take(&mut self, size: Size, levels: usize) -> Result<(), Error> {
         if size.depth.saturating_add(levels) > MAX_DEPTH {
-            return Err(Error::new(format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(Error::fatal(format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.0 = self
             .0
             .checked_sub(size.weight)
-            .ok_or_else(|| Error::new(format!("more than {MAX_GROWTH} bytes copied")))?;
+            .ok_or_else(|| Error::fatal(format!("more than {MAX_GROWTH} bytes copied")))?;
         Ok(())
     }
 }

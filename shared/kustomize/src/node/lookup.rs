@@ -120,6 +120,17 @@ pub(crate) fn wrong_kind(expected: &str, found: &Node) -> Error {
     Error::new(format!("wrong node kind: expected {expected} but got {}", found.kind()))
 }
 
+/// The name of the field that a step into a mapping leads to.
+///
+/// # Errors
+/// When the step selects items of a list, which `found` is not, or is malformed.
+pub(crate) fn field_step<'a>(part: &'a str, found: &Node) -> Result<&'a str, Error> {
+    match Step::parse(part.trim())? {
+        Step::Field(name) => Ok(name),
+        Step::Index(_) | Step::Last | Step::Item { .. } => Err(wrong_kind("SequenceNode", found)),
+    }
+}
+
 /// The parts of a path that are not blank.
 fn steps(path: &[String]) -> impl Iterator<Item = &str> {
     path.iter().map(|part| part.trim()).filter(|part| !part.is_empty())

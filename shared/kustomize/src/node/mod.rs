@@ -7,25 +7,27 @@
 //! Key order, comments, anchors and number formats are not kept: no output shows them.
 
 mod bounds;
+mod fingerprint;
 mod lookup;
+mod map;
 mod read;
+mod remarks;
 mod scalar;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 pub(crate) use bounds::{Growth, MAX_DEPTH, Size};
-pub(crate) use lookup::{Create, check_length, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind};
+pub(crate) use lookup::{
+    Create, check_length, field_step, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind,
+};
+pub(crate) use map::Map;
 use read::plain;
 pub(crate) use read::{check_key, documents};
 
 /// Up to here floats hold every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-
-/// The entries of a mapping.
-pub(crate) type Map = BTreeMap<String, Node>;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,15 +38,46 @@ pub(crate) enum Node {
         written: bool,
     },
     /// A boolean.
-    Bool(bool),
+    Bool(Spelled<bool>),
     /// A number.
-    Number(serde_json::Number),
+    Number(Spelled<serde_json::Number>),
     /// A string.
     Text(Text),
     /// A list.
     List(Vec<Node>),
     /// A mapping.
     Map(Map),
+}
+
+/// A boolean or number and how it is spelled, which shows wherever it becomes text. The spelling makes no other value.
+#[derive(Clone, Debug)]
+pub(crate) struct Spelled<T> {
+    /// What it is.
+    pub value: T,
+    /// Its characters, where they are not the usual ones.
+    spelling: Option<Box<str>>,
+}
+
+impl<T> Spelled<T> {
+    /// A value read from these characters.
+    fn read(value: T, spelling: &str) -> Self {
+        Self {
+            value,
+            spelling: Some(spelling.into()),
+        }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Spelled<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T> From<T> for Spelled<T> {
+    fn from(value: T) -> Self {
+        Self { value, spelling: None }
+    }
 }
 
 /// A string and what is remembered of how it was written.
@@ -65,10 +98,13 @@ pub(crate) enum Style {
     /// Bare.
     Plain,
     /// In quotes or as a block; whatever replaces it stays a string.
-    Quoted,
+    Quoted(yaml::Quoting),
     /// Written by the build without saying what it is: it becomes what it looks like.
     Untyped,
 }
+
+/// The style of `>` blocks, which upstream's last writing and reading changes.
+const FOLDED: Style = Style::Quoted(yaml::Quoting::Folded);
 
 impl Node {
     /// A bare string.
@@ -143,14 +179,37 @@ impl Node {
         self.as_map()?.get(field)
     }
 
+    /// What keeps the tree from being written: a key that is no text, or one that a mapping has twice.
+    pub fn flaw(&self) -> Option<&str> {
+        match self {
+            Node::Map(map) => map.own_flaw().or_else(|| map.values().find_map(Node::flaw)),
+            Node::List(items) => items.iter().find_map(Node::flaw),
+            Node::Null { .. } | Node::Bool(_) | Node::Number(_) | Node::Text(_) => None,
+        }
+    }
+
     /// The text of a scalar as it would be written; empty for lists and mappings. Keys, names and selectors compare this, so
     /// 80 equals "80".
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Node::Text(text) => Cow::Borrowed(&text.text),
             Node::Null { written: true } => Cow::Borrowed("null"),
-            Node::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
-            Node::Number(number) => Cow::Owned(number.to_string()),
+            Node::Bool(Spelled {
+                spelling: Some(text), ..
+            })
+            | Node::Number(Spelled {
+                spelling: Some(text), ..
+            }) => Cow::Borrowed(text),
+            Node::Bool(flag) => Cow::Borrowed(if flag.value { "true" } else { "false" }),
+            Node::Number(number) => match number.value.is_f64() {
+                // As it would be written.
+                true => Cow::Owned(
+                    yaml::to_string(&Value::Number(number.value.clone()))
+                        .trim_end()
+                        .to_owned(),
+                ),
+                false => Cow::Owned(number.value.to_string()),
+            },
             Node::Null { written: false } | Node::List(_) | Node::Map(_) => Cow::Borrowed(""),
         }
     }
@@ -168,9 +227,10 @@ impl Node {
     pub fn to_json(&self) -> Value {
         match self {
             Node::Null { .. } => Value::Null,
-            Node::Bool(value) => Value::Bool(*value),
-            Node::Number(number) => Value::Number(number.clone()),
+            Node::Bool(flag) => Value::Bool(flag.value),
+            Node::Number(number) => Value::Number(number.value.clone()),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
+            Node::Text(text) if text.style == FOLDED => Value::String(yaml::refold(&text.text)),
             Node::Text(text) => Value::String(text.text.clone()),
             Node::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
             Node::Map(map) => Value::Object(map.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
@@ -181,9 +241,10 @@ impl Node {
     pub fn into_json(self) -> Value {
         match self {
             Node::Null { .. } => Value::Null,
-            Node::Bool(value) => Value::Bool(value),
-            Node::Number(number) => Value::Number(number),
+            Node::Bool(flag) => Value::Bool(flag.value),
+            Node::Number(number) => Value::Number(number.value),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
+            Node::Text(text) if text.style == FOLDED => Value::String(yaml::refold(&text.text)),
             Node::Text(text) => Value::String(text.text),
             Node::List(items) => Value::Array(items.into_iter().map(Node::into_json).collect()),
             Node::Map(map) => Value::Object(map.into_iter().map(|(key, value)| (key, value.into_json())).collect()),
@@ -201,14 +262,14 @@ impl Node {
                     .parse::<u64>()
                     .map(Into::into)
                     .or_else(|_| digits.parse::<i64>().map(Into::into));
-                Node::Number(rounded.unwrap_or(number))
+                Node::Number(rounded.unwrap_or(number).into())
             }
             Value::Null => Node::Null { written: true },
-            Value::Bool(value) => Node::Bool(value),
-            Value::Number(number) => Node::Number(number),
+            Value::Bool(value) => Node::Bool(value.into()),
+            Value::Number(number) => Node::Number(number.into()),
             Value::String(text) => {
                 let style = if read::must_quote(&text) {
-                    Style::Quoted
+                    Style::Quoted(yaml::Quoting::Double)
                 } else {
                     Style::Plain
                 };

@@ -1,11 +1,14 @@
 //! From text to tree.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use yaml::{Dialect, Value};
+use yaml::{Dialect, Flaw, FlawKind, Position, Quoting, Value};
 
-use super::{Node, Style, Text};
+use super::remarks::Remarks;
+use super::{Node, Spelled, Style, Text};
 use crate::Error;
+use crate::error::Within;
 
 /// The documents of a manifest file with the line each starts at; empty documents are dropped.
 ///
@@ -13,7 +16,7 @@ use crate::Error;
 /// Malformed YAML, with its line; bytes that are not UTF-8.
 pub(crate) fn documents(content: &[u8]) -> Result<Vec<(usize, Node)>, Error> {
     let text = std::str::from_utf8(content).map_err(|error| {
-        Error::malformed(format!(
+        Error::new(format!(
             "MalformedYAMLError: yaml: invalid UTF-8 after byte {}",
             error.valid_up_to()
         ))
@@ -23,19 +26,32 @@ pub(crate) fn documents(content: &[u8]) -> Result<Vec<(usize, Node)>, Error> {
     } else {
         Cow::Borrowed(text)
     };
-    let nodes = yaml::parse(&unified, Dialect::V3)
-        .map_err(|error| Error::malformed(format!("MalformedYAMLError: {error} (at {})", error.position())))?;
-    let source = Source::new(&unified);
+    let (nodes, flaws) = yaml::parse_tolerant(&unified, Dialect::V3).within(|| "MalformedYAMLError")?;
+    let source = Source::new(&unified, flaws);
+    // Each tree is gone when its successor is read, which halves what a long file takes.
     nodes
-        .iter()
+        .into_iter()
         .map(|node| Ok((node.position.line, source.convert(node)?)))
         .collect()
+}
+
+/// What reading makes of a timestamp; none for everything else.
+fn rewritten(word: &str) -> Option<String> {
+    if !word.starts_with(|c: char| c.is_ascii_digit()) || word.len() < 8 || word.as_bytes().get(4) != Some(&b'-') {
+        return None;
+    }
+    let nodes = yaml::parse(word, Dialect::V3).ok()?;
+    let text = nodes.first()?.as_str()?;
+    (text != word).then(|| text.to_owned())
 }
 
 /// A text without quotes, resolved: what it would be in a YAML file.
 pub(super) fn plain(text: &str) -> Node {
     if text.is_empty() {
         return Node::Null { written: false };
+    }
+    if let Some(text) = rewritten(text) {
+        return Node::string(text);
     }
     resolve(text).unwrap_or_else(|| Node::string(text))
 }
@@ -89,17 +105,20 @@ fn resolve(text: &str) -> Option<Node> {
         [] => Some(Node::Null { written: true }),
         [node] => match &node.value {
             Value::Null => Some(Node::Null { written: true }),
-            Value::Bool(value) => Some(Node::Bool(*value)),
-            Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(node).ok(),
+            Value::Bool(value) => Some(Node::Bool(Spelled::read(*value, text))),
+            Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(node, Some(text)).ok(),
             Value::Str(_) | Value::Seq(_) | Value::Map(_) => None,
         },
         _ => None,
     }
 }
 
-fn number(node: &yaml::Node) -> Result<Node, Error> {
-    match node.to_json().map_err(|error| Error::new(error.to_string()))? {
-        serde_json::Value::Number(number) => Ok(Node::Number(number)),
+fn number(node: &yaml::Node, spelling: Option<&str>) -> Result<Node, Error> {
+    match node.to_json()? {
+        serde_json::Value::Number(number) => Ok(Node::Number(match spelling {
+            Some(spelling) => Spelled::read(number, spelling),
+            None => number.into(),
+        })),
         other => Ok(Node::from_json(other)),
     }
 }
@@ -107,46 +126,81 @@ fn number(node: &yaml::Node) -> Result<Node, Error> {
 /// A text with its lines, to see how a scalar was written at a position.
 struct Source<'a> {
     lines: Vec<&'a str>,
+    /// Keys that no output may have, by position.
+    flaws: HashMap<Position, Flaw>,
+    remarks: Remarks,
 }
 
 impl<'a> Source<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, flaws: Vec<Flaw>) -> Self {
+        let lines: Vec<&str> = text.split('\n').collect();
         Self {
-            lines: text.split('\n').collect(),
+            flaws: flaws.into_iter().map(|flaw| (flaw.position, flaw)).collect(),
+            remarks: Remarks::of(&lines),
+            lines,
         }
     }
 
-    fn convert(&self, node: &yaml::Node) -> Result<Node, Error> {
-        Ok(match &node.value {
+    fn convert(&self, node: yaml::Node) -> Result<Node, Error> {
+        let position = node.position;
+        Ok(match node.value {
             Value::Null => Node::Null {
-                written: self.starts(node).is_some_and(|c| matches!(c, 'n' | 'N' | '~')),
+                written: self.starts(position).is_some_and(|c| matches!(c, 'n' | 'N' | '~')),
             },
-            Value::Bool(value) => Node::Bool(*value),
-            Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(node)?,
-            Value::Str(text) => {
-                let quoted = self.starts(node).is_some_and(|c| matches!(c, '"' | '\'' | '|' | '>')) || must_quote(text);
-                let style = if quoted { Style::Quoted } else { Style::Plain };
-                Node::Text(Text {
-                    text: text.clone(),
-                    style,
-                    cell: 0,
-                })
+            Value::Bool(value) => Node::Bool(match self.word(position) {
+                Some(word) => Spelled::read(value, word),
+                None => value.into(),
+            }),
+            Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(&node, self.word(position))?,
+            // A timestamp that reading has rewritten is still one.
+            Value::Str(text) if self.timestamp(position, &text).is_some() => {
+                Node::untyped(self.timestamp(position, &text).unwrap_or_default())
             }
-            Value::Seq(items) => Node::List(items.iter().map(|item| self.convert(item)).collect::<Result<_, _>>()?),
+            Value::Str(text) => {
+                let style = match self.starts(position) {
+                    Some('\'') => Style::Quoted(Quoting::Single),
+                    Some('|') => Style::Quoted(Quoting::Literal),
+                    Some('>') => Style::Quoted(Quoting::Folded),
+                    Some('"') => Style::Quoted(Quoting::Double),
+                    _ if must_quote(&text) => Style::Quoted(Quoting::Double),
+                    _ => Style::Plain,
+                };
+                Node::Text(Text { text, style, cell: 0 })
+            }
+            Value::Seq(items) => Node::List(
+                items
+                    .into_iter()
+                    .map(|item| self.convert(item))
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Map(entries) => {
                 let mut map = super::Map::new();
                 for (key, value) in entries {
-                    map.insert(key.as_str().unwrap_or_default().to_owned(), self.convert(value)?);
+                    let at = key.position;
+                    let name = key.into_text().unwrap_or_default();
+                    let value = self.convert(value)?;
+                    match self.flaws.get(&at) {
+                        Some(flaw) if flaw.kind == FlawKind::Repeated => {
+                            map.repeat(&name, value, flaw.error.to_string());
+                            continue;
+                        }
+                        Some(flaw) => map.mark_odd(&name, flaw.error.to_string()),
+                        None => {}
+                    }
+                    if let Some(schema) = self.remarks.at(at) {
+                        map.note_schema(&name, schema.clone());
+                    }
+                    map.insert(name, value);
                 }
                 Node::Map(map)
             }
         })
     }
 
-    /// The first character of the scalar at a node's position, behind its tag and anchor.
-    fn starts(&self, node: &yaml::Node) -> Option<char> {
-        let line = self.lines.get(node.position.line.checked_sub(1)?)?;
-        let column = node.position.column.checked_sub(1)?;
+    /// The line from the scalar at a position on, behind its tag and anchor.
+    fn rest(&self, position: Position) -> Option<&str> {
+        let line = self.lines.get(position.line.checked_sub(1)?)?;
+        let column = position.column.checked_sub(1)?;
         let mut rest = if line.is_ascii() {
             line.get(column..)?
         } else {
@@ -155,7 +209,28 @@ impl<'a> Source<'a> {
         while rest.starts_with(['!', '&']) {
             rest = rest.split_once(' ')?.1.trim_start();
         }
-        rest.chars().next()
+        Some(rest)
+    }
+
+    /// The first character of the scalar at a position.
+    fn starts(&self, position: Position) -> Option<char> {
+        self.rest(position)?.chars().next()
+    }
+
+    /// The characters of a bare timestamp that became this text.
+    fn timestamp(&self, position: Position, text: &str) -> Option<&str> {
+        // No other bare word starts like its text and is not the whole of it.
+        if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.contains('T') {
+            return None;
+        }
+        self.word(position)
+            .filter(|word| rewritten(word).as_deref() == Some(text) && *word != text)
+    }
+
+    /// The bare word at a node's position.
+    fn word(&self, position: Position) -> Option<&str> {
+        let word = self.rest(position)?.split([' ', '\t', ',', ']', '}', '\r']).next()?;
+        (!word.is_empty() && !word.starts_with(['"', '\'', '|', '>'])).then_some(word)
     }
 }
 
@@ -178,10 +253,10 @@ mod tests {
             })
         };
         check("a: x", &text("x", Style::Plain));
-        check("a: 'x'", &text("x", Style::Quoted));
-        check("b: ä\na: !!str &k \"x\"", &text("x", Style::Quoted));
-        check("a: |\n  x\n", &text("x\n", Style::Quoted));
-        check("{ä: 1, a: \"80\"}", &text("80", Style::Quoted));
+        check("a: 'x'", &text("x", Style::Quoted(Quoting::Single)));
+        check("b: ä\na: !!str &k \"x\"", &text("x", Style::Quoted(Quoting::Double)));
+        check("a: |\n  x\n", &text("x\n", Style::Quoted(Quoting::Literal)));
+        check("{ä: 1, a: \"80\"}", &text("80", Style::Quoted(Quoting::Double)));
         check("a: null", &Node::Null { written: true });
         check("a:\nb: 1", &Node::Null { written: false });
     }

@@ -4,14 +4,47 @@ use super::read::{is_yaml11_other, plain};
 use super::{Node, Style, Text};
 use crate::Error;
 
+/// Whether a number is written as one with a fraction or an exponent, whatever its value.
+fn is_float(text: &str) -> bool {
+    text.contains('.') || (text.contains(['e', 'E']) && !text.contains(['x', 'X']))
+}
+
+/// Whether upstream's setter of fields quotes a string: YAML 1.1 takes it for something else.
+fn is_quoted_by_setter(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\n') && is_yaml11_other(text)
+}
+
 impl Node {
-    /// Puts a scalar of known type here. A quoted string stays a quoted string.
-    pub fn assign(&mut self, new: Node) {
+    /// A string as upstream's setter of fields puts it: what YAML 1.1 takes for something else than a string is quoted, text
+    /// of several lines a block.
+    pub fn set_string(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let style = if text.contains('\n') || is_quoted_by_setter(&text) {
+            Style::Quoted(yaml::Quoting::Double)
+        } else {
+            Style::Plain
+        };
+        Node::Text(Text { text, style, cell: 0 })
+    }
+
+    /// A string in quotes.
+    pub fn quoted_string(text: impl Into<String>) -> Self {
+        Node::Text(Text {
+            text: text.into(),
+            style: Style::Quoted(yaml::Quoting::Double),
+            cell: 0,
+        })
+    }
+
+    /// Puts a scalar of known type here. A quoted string stays a quoted string. Whether it is another one now.
+    pub fn assign(&mut self, new: Node) -> bool {
         let Node::Text(old) = &*self else {
+            let changed = *self != new;
             *self = new;
-            return;
+            return changed;
         };
         let (style, cell) = (old.style, old.cell);
+        let changed = old.text != new.text();
         *self = match new {
             Node::Text(text) => {
                 let style = if style == Style::Untyped { text.style } else { style };
@@ -21,22 +54,25 @@ impl Node {
                     cell,
                 })
             }
-            scalar if style == Style::Quoted && scalar.is_scalar() => Node::Text(Text {
+            scalar if matches!(style, Style::Quoted(_)) && scalar.is_scalar() => Node::Text(Text {
                 text: scalar.text().into_owned(),
                 style,
                 cell,
             }),
             other => other,
         };
+        changed
     }
 
-    /// Puts a string here.
-    pub fn assign_string(&mut self, text: impl Into<String>) {
-        self.assign(Node::string(text));
+    /// Puts a string here. Whether it is another one now.
+    pub fn assign_string(&mut self, text: impl Into<String>) -> bool {
+        self.assign(Node::string(text))
     }
 
-    /// Puts a text without a type here: over a quoted string it is a string, otherwise what it looks like.
-    pub fn assign_untyped(&mut self, text: &str) {
+    /// Puts a text without a type here: over a quoted string it is a string, otherwise what it looks like. Whether it
+    /// differs from the text that was here.
+    pub fn assign_untyped(&mut self, text: &str) -> bool {
+        let changed = self.text() != text;
         match self {
             Node::Text(old) => {
                 text.clone_into(&mut old.text);
@@ -46,17 +82,16 @@ impl Node {
             }
             _ => *self = Node::untyped(text),
         }
+        changed
     }
 
     /// Quotes a text without a type that YAML 1.1 takes for something else than a string, as a merge does on its way.
     pub fn settle_type(&mut self) {
         if let Node::Text(text) = self
             && text.style == Style::Untyped
-            && !text.text.contains('\n')
-            && !text.text.is_empty()
-            && is_yaml11_other(&text.text)
+            && is_quoted_by_setter(&text.text)
         {
-            text.style = Style::Quoted;
+            text.style = Style::Quoted(yaml::Quoting::Double);
         }
     }
 
@@ -72,7 +107,7 @@ impl Node {
             }
             Node::Null { .. } => "!!null",
             Node::Bool(_) => "!!bool",
-            Node::Number(number) if number.is_f64() => "!!float",
+            Node::Number(number) if number.value.is_f64() => "!!float",
             Node::Number(_) => "!!int",
             Node::List(_) | Node::Map(_) => return Ok(()),
         };
@@ -80,12 +115,13 @@ impl Node {
         let (fits, found) = match &value {
             Node::Null { .. } => (tag == "!!null", "!!null"),
             Node::Bool(_) => (tag == "!!bool", "!!bool"),
-            Node::Number(number) if number.is_f64() => (tag == "!!float", "!!float"),
+            Node::Number(number) if number.value.is_f64() || is_float(new) => (tag == "!!float", "!!float"),
             Node::Number(_) => (tag == "!!int" || tag == "!!float", "!!int"),
             _ => (false, "!!str"),
         };
         if !fits {
-            return Err(Error::new(format!("cannot decode {found} `{new}` as a {tag}")));
+            // The text itself may come out of a Secret.
+            return Err(Error::new(format!("cannot decode a {found} as a {tag}")));
         }
         *self = value;
         Ok(())
@@ -105,8 +141,14 @@ mod tests {
     #[test]
     fn replaced_characters_keep_the_type() {
         check(Node::string("a"), "80", Some("80".into()));
-        check(Node::Number(5.into()), "80", Some(80.into()));
-        check(Node::Number(5.into()), "x", None);
+        check(Node::Number(serde_json::Number::from(5).into()), "80", Some(80.into()));
+        check(Node::Number(serde_json::Number::from(5).into()), "x", None);
+        check(Node::Number(serde_json::Number::from(5).into()), "1e3", None);
+        check(
+            Node::Number(serde_json::Number::from(5).into()),
+            "0x1e",
+            Some(30.into()),
+        );
         check(
             Node::Text(Text {
                 text: String::new(),
@@ -116,20 +158,20 @@ mod tests {
             "80",
             Some(80.into()),
         );
-        check(Node::Bool(true), "false", Some(false.into()));
+        check(Node::Bool(true.into()), "false", Some(false.into()));
     }
 
     #[test]
     fn a_number_over_a_quoted_string_is_a_string() {
         let mut quoted = Node::Text(Text {
             text: "80".into(),
-            style: Style::Quoted,
+            style: Style::Quoted(yaml::Quoting::Double),
             cell: 0,
         });
-        quoted.assign(Node::Number(8080.into()));
+        quoted.assign(Node::Number(serde_json::Number::from(8080).into()));
         assert_eq!(quoted.to_json(), "8080");
         let mut bare = Node::string("http");
-        bare.assign(Node::Number(8080.into()));
+        bare.assign(Node::Number(serde_json::Number::from(8080).into()));
         assert_eq!(bare.to_json(), 8080);
     }
 

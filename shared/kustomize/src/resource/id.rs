@@ -20,6 +20,15 @@ pub(crate) struct Gvk {
 }
 
 impl Gvk {
+    /// Group and version as an object has them.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
     /// The parts of an `apiVersion` with a kind.
     pub fn of(api_version: &str, kind: &str) -> Self {
         let (group, version) = group_version(api_version);

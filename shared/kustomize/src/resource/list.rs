@@ -1,6 +1,7 @@
 //! Kinds that end in `List` stand for their items.
 
 use crate::Error;
+use crate::error::Problems;
 use crate::node::Node;
 
 /// What a document must have: a kind, and a name unless it is a list.
@@ -20,7 +21,9 @@ pub(super) fn validate(node: &Node) -> Result<(), Error> {
     );
     let others = ["namespace", "labels", "annotations"];
     if kind.is_none() && version.is_none() && name.is_none() && others.iter().all(|field| text(meta, field).is_none()) {
-        return Err(Error::new("missing Resource metadata"));
+        return Err(Error::new(
+            "missing Resource metadata: expected an object with apiVersion, kind and metadata.name",
+        ));
     }
     let (kind, version, name) = (
         kind.unwrap_or_default(),
@@ -43,6 +46,7 @@ pub(super) fn validate(node: &Node) -> Result<(), Error> {
 /// # Errors
 /// When `items` is no list, or an item lacks kind or name.
 pub(super) fn expand(documents: Vec<(usize, Node)>) -> Result<Vec<(usize, Node)>, Error> {
+    let mut problems = Problems::default();
     let mut result = Vec::with_capacity(documents.len());
     let mut queue = std::collections::VecDeque::from(documents);
     while let Some((line, mut node)) = queue.pop_front() {
@@ -58,18 +62,17 @@ pub(super) fn expand(documents: Vec<(usize, Node)>) -> Result<Vec<(usize, Node)>
             Some(Node::List(items)) => {
                 for item in items {
                     if !item.is_empty() {
-                        validate(&item)?;
+                        problems.note(validate(&item).map_err(|error| error.at_line(line)))?;
                         queue.push_back((line, item));
                     }
                 }
             }
             Some(other) => {
-                return Err(Error::new(format!(
-                    "expected array in {kind}/items, but found {}",
-                    other.kind()
-                )));
+                let message = format!("expected array in {kind}/items, but found {}", other.kind());
+                problems.note::<()>(Err(Error::new(message).at_line(line)))?;
             }
         }
     }
+    problems.finish()?;
     Ok(result)
 }

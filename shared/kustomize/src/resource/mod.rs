@@ -10,9 +10,11 @@ mod read;
 mod scope;
 mod set;
 
+use std::sync::Arc;
+
 use crate::error::Within;
 use crate::node::{Map, Node, Text, check_key, wrong_kind};
-use crate::{Error, Origin};
+use crate::{Error, Origin, Touch};
 
 pub(crate) use annotations::{ORIGIN, TRANSFORMATIONS};
 pub(crate) use id::{Gvk, Id, Key};
@@ -108,6 +110,12 @@ pub(crate) struct Resource {
     pub vars: Vec<String>,
     /// Where it was read or generated.
     pub place: Option<Origin>,
+    /// What changed it, oldest first.
+    pub touched_by: Vec<Arc<Touch>>,
+    /// Whether changing it failed, so that the build fails.
+    pub failed: bool,
+    /// Whether it or a patch for it was read with keys that must not get into the output.
+    flawed: bool,
     /// The values of its cells (see [`Text::cell`]); cell n is at n - 1.
     cells: Vec<String>,
 }
@@ -116,10 +124,13 @@ impl Resource {
     /// An object nothing is known about.
     pub fn new(node: Node) -> Self {
         Self {
+            flawed: node.flaw().is_some(),
             node,
             memory: Memory::default(),
             vars: Vec::new(),
             place: None,
+            touched_by: Vec::new(),
+            failed: false,
             cells: Vec::new(),
         }
     }
@@ -161,7 +172,8 @@ impl Resource {
 
     /// Group, version and kind.
     pub fn gvk(&self) -> Gvk {
-        Gvk::of(&self.api_version(), &self.kind())
+        let part = |field| self.node.get(field).map_or(std::borrow::Cow::Borrowed(""), Node::text);
+        Gvk::of(&part("apiVersion"), &part("kind"))
     }
 
     /// The identity it has now.
@@ -175,11 +187,10 @@ impl Resource {
 
     /// The identities it had, oldest first. Group and version are today's.
     pub fn previous_ids(&self) -> impl Iterator<Item = Id> + '_ {
-        let gvk = self.gvk();
-        self.memory.previous.iter().map(move |previous| Id {
+        self.memory.previous.iter().map(|previous| Id {
             gvk: Gvk {
                 kind: previous.kind.clone(),
-                ..gvk.clone()
+                ..self.gvk()
             },
             name: previous.name.clone(),
             namespace: previous.namespace.clone(),
@@ -266,8 +277,8 @@ impl Resource {
         let Some(map) = self.meta().and_then(|meta| meta.get(field)).and_then(Node::as_map) else {
             return std::collections::BTreeMap::new();
         };
-        map.iter()
-            .map(|(key, value)| (key.clone(), value.text().into_owned()))
+        map.keys()
+            .filter_map(|key| Some((key.clone(), map.last(key)?.text().into_owned())))
             .collect()
     }
 
@@ -293,12 +304,33 @@ impl Resource {
                 Node::Map(
                     strings
                         .into_iter()
-                        .map(|(key, value)| (key, Node::string(value)))
+                        .map(|(key, value)| (key, Node::set_string(value)))
                         .collect(),
                 ),
             );
         }
         Ok(())
+    }
+
+    /// Takes over whether a patch has keys that must not get into the output.
+    pub fn share_flaws(&mut self, patch: &Resource) {
+        self.flawed |= patch.flawed;
+    }
+
+    /// Checks that every key is text and unique, as everything has to be that is written.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key.
+    pub fn check_keys(&self) -> Result<(), Error> {
+        let Some(flaw) = self.node.flaw().filter(|_| self.flawed) else {
+            return Ok(());
+        };
+        let file = self
+            .place
+            .as_ref()
+            .map(|place| format!("{}: ", place.path))
+            .unwrap_or_default();
+        Err(Error::new(format!("{file}{}: {flaw}", self.id())))
     }
 
     /// Whether it must not be part of the output.
@@ -322,6 +354,13 @@ impl Resource {
             json
         };
         self.memory == before.memory && without(self) == without(before)
+    }
+
+    /// Remembers who changed it.
+    pub fn touch(&mut self, author: &Arc<Touch>) {
+        if !self.touched_by.last().is_some_and(|last| Arc::ptr_eq(last, author)) {
+            self.touched_by.push(Arc::clone(author));
+        }
     }
 
     /// A new cell that holds this value.

@@ -2,12 +2,13 @@
 
 use super::{Resource, list};
 use crate::Error;
+use crate::error::Problems;
 use crate::node::{Node, documents};
 
 /// The objects of a manifest file, lists expanded, each with the line it starts at.
 ///
 /// # Errors
-/// Malformed YAML; a document without kind or name.
+/// Malformed YAML; every document without kind or name. With the line in the file.
 pub(crate) fn read(content: &[u8]) -> Result<Vec<(usize, Resource)>, Error> {
     let mut nodes = documents(content)?;
     if let [(line, only)] = nodes.as_slice()
@@ -26,20 +27,20 @@ pub(crate) fn read(content: &[u8]) -> Result<Vec<(usize, Resource)>, Error> {
         nodes = items.iter().map(|item| (*line, item.clone())).collect();
     }
     let mut kept = Vec::with_capacity(nodes.len());
+    let mut problems = Problems::default();
     for (line, node) in nodes {
         if !node.is_empty() {
-            list::validate(&node)?;
+            problems.note(list::validate(&node).map_err(|error| error.at_line(line)))?;
             kept.push((line, node));
         }
     }
-    list::expand(kept)?
-        .into_iter()
-        .map(|(line, node)| {
-            let mut resource = Resource::new(node);
-            resource.recall()?;
-            Ok((line, resource))
-        })
-        .collect()
+    problems.finish()?;
+    let recalled = list::expand(kept)?.into_iter().map(|(line, node)| {
+        let mut resource = Resource::new(node);
+        resource.recall().map_err(|error| error.at_line(line))?;
+        Ok((line, resource))
+    });
+    recalled.collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Behavior, Id, Key, ORIGIN, Resource};
-use crate::Error;
+use crate::error::Problems;
+use crate::{Error, Touch};
 
 type Index = HashMap<Key, Vec<usize>>;
 
@@ -107,9 +109,7 @@ impl Resources {
         let id = resource.id();
         let key = id.key();
         if self.current().contains_key(&key) {
-            return Err(Error::new(format!(
-                "may not add resource with an already registered id: {id}"
-            )));
+            return Err(self.conflict(&id, &resource));
         }
         let at = self.list.len();
         if let Some(index) = self.current.get_mut() {
@@ -127,14 +127,18 @@ impl Resources {
     /// # Errors
     /// When an identity is already there.
     pub fn append_all(&mut self, other: Resources) -> Result<(), Error> {
-        other.list.into_iter().try_for_each(|resource| self.append(resource))
+        let mut problems = Problems::default();
+        for resource in other.list {
+            problems.note(self.append(resource))?;
+        }
+        problems.finish()
     }
 
     /// Adds a generated object, or merges it into or puts it in place of the one it names, as its behavior says.
     ///
     /// # Errors
     /// When the behavior asks for an object that is not there, or the other way round.
-    pub fn absorb(&mut self, mut resource: Resource) -> Result<(), Error> {
+    pub fn absorb(&mut self, mut resource: Resource, author: &Arc<Touch>) -> Result<(), Error> {
         let id = resource.id();
         let behavior = resource.memory.behavior;
         let at = match (self.with_any_id(&id), behavior) {
@@ -162,7 +166,10 @@ impl Resources {
             if let Some(origin) = old.annotation(ORIGIN) {
                 resource.set_annotation(ORIGIN, &origin)?;
             }
+            resource.place.clone_from(&old.place);
         }
+        resource.touched_by.clone_from(&old.touched_by);
+        resource.touch(author);
         if self.with_id(&resource.id()) != [at] {
             return Err(Error::new(format!(
                 "cannot find resource with id {} to replace",
@@ -193,18 +200,27 @@ impl Resources {
     /// Checks that no two objects have the same identity.
     ///
     /// # Errors
-    /// Names the identity.
+    /// Names every identity that is there again.
     pub fn check_unique(&mut self) -> Result<(), Error> {
         self.touch();
-        for resource in &self.list {
+        let mut problems = Problems::default();
+        for (at, resource) in self.list.iter().enumerate() {
             let id = resource.id();
-            if self.with_id(&id).len() > 1 {
-                return Err(Error::new(format!(
-                    "may not add resource with an already registered id: {id}"
-                )));
+            if self.with_id(&id).first() != Some(&at) {
+                problems.note::<()>(Err(self.conflict(&id, resource)))?;
             }
         }
-        Ok(())
+        problems.finish()
+    }
+
+    /// The error of an object whose identity another one has.
+    fn conflict(&self, id: &Id, resource: &Resource) -> Error {
+        let mut message = format!("may not add resource with an already registered id: {id}");
+        let first = self.with_id(id).first().and_then(|at| self.get(*at));
+        if let Some(origin) = first.and_then(|first| first.place.as_ref()) {
+            message.push_str(&format!(", which is also in {origin}"));
+        }
+        Error::new(message).about(resource).in_origin(resource.place.as_ref())
     }
 }
 

@@ -5,22 +5,40 @@
 
 mod openapi;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::sync::LazyLock;
+use std::ops::Deref;
+use std::sync::OnceLock;
 
-/// A description of types.
-#[derive(Debug, Default)]
+/// A description of types. The built-in one is unpacked when it is first asked, which many builds never do.
+#[derive(Debug)]
 pub(crate) struct Schema {
-    types: Vec<Type>,
-    by_kind: HashMap<(String, String), usize>,
+    types: OnceLock<Types>,
 }
 
+/// The types themselves.
 #[derive(Debug, Default)]
-struct Type {
+pub(crate) struct Types {
+    types: Vec<Type>,
+    /// Numbers of types by the names of their definitions.
+    by_name: HashMap<String, usize>,
+    by_kind: HashMap<(String, String), usize>,
+    /// Types that have no namespace, by `apiVersion` and kind.
+    cluster_scoped: HashSet<(String, String)>,
+}
+
+/// The fields of an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Type {
     fields: HashMap<String, Shape>,
     /// The shape of fields without a name of their own.
     rest: Option<Box<Shape>>,
+}
+
+impl Type {
+    fn field(&self, name: &str) -> Option<&Shape> {
+        self.fields.get(name).or(self.rest.as_deref())
+    }
 }
 
 /// The shape of a value.
@@ -30,6 +48,8 @@ pub(crate) enum Shape {
     Opaque,
     /// An object of a type.
     Object(usize),
+    /// An object whose type has no name.
+    Inline(Box<Type>),
     /// A mapping from any key.
     MapOf(Box<Shape>),
     /// A list.
@@ -43,18 +63,11 @@ pub(crate) enum Shape {
     },
 }
 
+/// What the names of definitions start with that the compact format leaves out.
+const BUILTIN_PREFIX: &str = "io.k8s.";
+
 /// The types built into kustomize. A constant: parsed once per process and never changed.
-static BUILTIN: LazyLock<Schema> = LazyLock::new(|| {
-    let mut text = String::new();
-    // The file is part of the program; a broken one is caught by the test below.
-    if flate2::read::GzDecoder::new(include_bytes!("builtin.txt.gz").as_slice())
-        .read_to_string(&mut text)
-        .is_err()
-    {
-        text.clear();
-    }
-    Schema::parse(&text)
-});
+static BUILTIN: Schema = Schema { types: OnceLock::new() };
 
 impl Schema {
     /// The types built into kustomize.
@@ -62,13 +75,52 @@ impl Schema {
         &BUILTIN
     }
 
+    /// Whether the document this was read from says that objects of a kind have no namespace. The built-in one says so of
+    /// nothing, so it is not unpacked for this.
+    pub fn is_cluster_scoped(&self, api_version: &str, kind: &str) -> bool {
+        self.types.get().is_some_and(|types| {
+            !types.cluster_scoped.is_empty()
+                && types
+                    .cluster_scoped
+                    .contains(&(api_version.to_owned(), kind.to_owned()))
+        })
+    }
+}
+
+impl From<Types> for Schema {
+    fn from(types: Types) -> Self {
+        Self { types: types.into() }
+    }
+}
+
+impl Deref for Schema {
+    type Target = Types;
+
+    fn deref(&self) -> &Types {
+        self.types.get_or_init(Types::builtin)
+    }
+}
+
+impl Types {
+    fn builtin() -> Self {
+        let mut text = String::new();
+        // The file is part of the program; a broken one is caught by the test below.
+        if flate2::read::GzDecoder::new(include_bytes!("builtin.txt.gz").as_slice())
+            .read_to_string(&mut text)
+            .is_err()
+        {
+            text.clear();
+        }
+        Self::parse(&text)
+    }
+
     /// Reads the compact format.
     fn parse(text: &str) -> Self {
         let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("type ")).collect();
         let numbers: HashMap<&str, usize> = names.iter().enumerate().map(|(number, name)| (*name, number)).collect();
-        let mut schema = Schema {
+        let mut schema = Self {
             types: Vec::with_capacity(names.len()),
-            by_kind: HashMap::new(),
+            ..Self::default()
         };
         for line in text.lines() {
             if line.starts_with("type ") {
@@ -87,6 +139,10 @@ impl Schema {
                 }
             }
         }
+        schema.by_name = numbers
+            .into_iter()
+            .map(|(name, number)| (format!("{BUILTIN_PREFIX}{name}"), number))
+            .collect();
         schema
     }
 
@@ -100,10 +156,8 @@ impl Schema {
     /// The shape of a field of a value of this shape.
     pub fn field<'a>(&'a self, shape: &'a Shape, name: &str) -> Option<&'a Shape> {
         match shape {
-            Shape::Object(number) => {
-                let known = self.types.get(*number)?;
-                known.fields.get(name).or(known.rest.as_deref())
-            }
+            Shape::Object(number) => self.types.get(*number)?.field(name),
+            Shape::Inline(known) => known.field(name),
             Shape::MapOf(value) => Some(value),
             Shape::Opaque | Shape::ListOf { .. } => None,
         }

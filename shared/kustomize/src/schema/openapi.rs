@@ -1,126 +1,151 @@
 //! Schemas from an OpenAPI (Swagger 2) document, as `openapi.path` of a kustomization names one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Schema, Shape, Type};
+use super::{Schema, Shape, Type, Types};
 
 impl Schema {
     /// The types of an OpenAPI document's `definitions`.
     pub fn from_openapi(document: &Value) -> Self {
-        let Some(definitions) = document.get("definitions").and_then(Value::as_object) else {
-            return Schema::default();
-        };
-        let numbers = definitions
-            .keys()
-            .enumerate()
-            .map(|(number, name)| (name.as_str(), number))
-            .collect();
-        let types = definitions.iter().map(|_| Type::default()).collect();
-        let mut reading = Reading {
-            numbers,
-            schema: Schema {
-                types,
-                by_kind: HashMap::new(),
-            },
+        Types::from_openapi(document).into()
+    }
+}
+
+impl Types {
+    fn from_openapi(document: &Value) -> Self {
+        let none = serde_json::Map::new();
+        let definitions = document.get("definitions").and_then(Value::as_object).unwrap_or(&none);
+        let by_name = (definitions.keys().cloned().zip(0..)).collect();
+        let mut schema = Types {
+            types: definitions
+                .values()
+                .map(|definition| fields(definition, &by_name, 0))
+                .collect(),
+            by_kind: HashMap::new(),
+            by_name,
+            cluster_scoped: cluster_scoped(document),
         };
         for (number, definition) in definitions.values().enumerate() {
-            let known = reading.fields(definition, 0);
-            if let Some(slot) = reading.schema.types.get_mut(number) {
-                *slot = known;
-            }
             for kind in definition
                 .get("x-kubernetes-group-version-kind")
                 .and_then(Value::as_array)
                 .into_iter()
                 .flatten()
             {
-                let part = |name: &str| kind.get(name).and_then(Value::as_str).unwrap_or_default();
-                let version = match part("group") {
-                    "" => part("version").to_owned(),
-                    group => format!("{group}/{}", part("version")),
-                };
-                reading
-                    .schema
-                    .by_kind
-                    .insert((version, part("kind").to_owned()), number);
+                schema.by_kind.insert(version_and_kind(kind), number);
             }
         }
-        reading.schema
+        schema
     }
+
+    /// The shape that a schema on its own describes; its references mean the definitions of this schema.
+    pub fn shape(&self, schema: &Value) -> Shape {
+        shape(schema, &self.by_name, 0)
+    }
+}
+
+/// The `apiVersion` and kind in a group, version and kind.
+fn version_and_kind(gvk: &Value) -> (String, String) {
+    let part = |name: &str| gvk.get(name).and_then(Value::as_str).unwrap_or_default();
+    let version = match part("group") {
+        "" => part("version").to_owned(),
+        group => format!("{group}/{}", part("version")),
+    };
+    (version, part("kind").to_owned())
+}
+
+/// The types that are read at paths without a namespace, and at none with one.
+fn cluster_scoped(document: &Value) -> HashSet<(String, String)> {
+    let (mut namespaced, mut others) = (HashSet::new(), HashSet::new());
+    let paths = document.get("paths").and_then(Value::as_object);
+    for (path, operations) in paths.into_iter().flatten() {
+        let gvk = operations
+            .get("get")
+            .and_then(|get| get.get("x-kubernetes-group-version-kind"));
+        let Some(gvk) = gvk.filter(|gvk| gvk.is_object()) else {
+            continue;
+        };
+        let known = if path.contains("namespaces/{namespace}") {
+            &mut namespaced
+        } else {
+            &mut others
+        };
+        known.insert(version_and_kind(gvk));
+    }
+    others.retain(|kind| !namespaced.contains(kind));
+    others
 }
 
 /// Schemas written inline may nest only so deep.
 const MAX_DEPTH: usize = 64;
 
-struct Reading<'a> {
-    numbers: HashMap<&'a str, usize>,
-    schema: Schema,
-}
-
-impl Reading<'_> {
-    fn fields(&mut self, definition: &Value, depth: usize) -> Type {
-        let mut known = Type::default();
-        for (field, property) in definition
-            .get("properties")
-            .and_then(Value::as_object)
+fn fields(definition: &Value, names: &HashMap<String, usize>, depth: usize) -> Type {
+    let properties = definition.get("properties").and_then(Value::as_object);
+    Type {
+        fields: properties
             .into_iter()
             .flatten()
-        {
-            known.fields.insert(field.clone(), self.shape(property, depth));
-        }
-        known.rest = definition
+            .map(|(field, property)| (field.clone(), shape(property, names, depth)))
+            .collect(),
+        rest: definition
             .get("additionalProperties")
             .filter(|rest| rest.is_object())
-            .map(|rest| Box::new(self.shape(rest, depth)));
-        known
+            .map(|rest| Box::new(shape(rest, names, depth))),
     }
+}
 
-    fn shape(&mut self, property: &Value, depth: usize) -> Shape {
-        if depth > MAX_DEPTH {
-            return Shape::Opaque;
-        }
-        let text = |name: &str| property.get(name).and_then(Value::as_str).unwrap_or_default();
-        let reference = text("$ref");
-        if !reference.is_empty() {
-            let name = reference.strip_prefix("#/definitions/").unwrap_or(reference);
-            return self
-                .numbers
-                .get(name)
-                .map_or(Shape::Opaque, |number| Shape::Object(*number));
-        }
-        if let Some(items) = property.get("items").filter(|_| text("type") == "array") {
-            let strategy = text("x-kubernetes-patch-strategy");
-            let keys = match property.get("x-kubernetes-list-map-keys").and_then(Value::as_array) {
-                Some(keys) => keys.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-                None => vec![text("x-kubernetes-patch-merge-key").to_owned()]
-                    .into_iter()
-                    .filter(|key| !key.is_empty())
-                    .collect(),
-            };
-            let merges = strategy.split(',').any(|part| part == "merge");
-            return Shape::ListOf {
-                merges,
-                keys,
-                item: Box::new(self.shape(items, depth + 1)),
-            };
-        }
-        if property.get("properties").is_some() {
-            let known = self.fields(property, depth + 1);
-            self.schema.types.push(known);
-            return Shape::Object(self.schema.types.len() - 1);
-        }
-        match property.get("additionalProperties").filter(|rest| rest.is_object()) {
-            Some(rest) => Shape::MapOf(Box::new(self.shape(rest, depth + 1))),
-            None => Shape::Opaque,
-        }
+fn shape(property: &Value, names: &HashMap<String, usize>, depth: usize) -> Shape {
+    if depth > MAX_DEPTH {
+        return Shape::Opaque;
+    }
+    let text = |name: &str| property.get(name).and_then(Value::as_str).unwrap_or_default();
+    let reference = text("$ref");
+    if !reference.is_empty() {
+        let name = reference.strip_prefix("#/definitions/").unwrap_or(reference);
+        return names.get(name).map_or(Shape::Opaque, |number| Shape::Object(*number));
+    }
+    let strategy = text("x-kubernetes-patch-strategy");
+    let items = property.get("items");
+    if text("type") == "array" && (items.is_some() || !strategy.is_empty()) {
+        let keys = match property.get("x-kubernetes-list-map-keys").and_then(Value::as_array) {
+            Some(keys) => keys.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            None => vec![text("x-kubernetes-patch-merge-key").to_owned()]
+                .into_iter()
+                .filter(|key| !key.is_empty())
+                .collect(),
+        };
+        return Shape::ListOf {
+            merges: strategy.split(',').any(|part| part == "merge"),
+            keys,
+            item: Box::new(items.map_or(Shape::Opaque, |items| shape(items, names, depth + 1))),
+        };
+    }
+    if property.get("properties").is_some() {
+        return Shape::Inline(Box::new(fields(property, names, depth + 1)));
+    }
+    match property.get("additionalProperties").filter(|rest| rest.is_object()) {
+        Some(rest) => Shape::MapOf(Box::new(shape(rest, names, depth + 1))),
+        None => Shape::Opaque,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_read_only_outside_of_namespaces_have_none() {
+        let get = |kind: &str| serde_json::json!({"get": {"x-kubernetes-group-version-kind": {"group": "x.y", "version": "v1", "kind": kind}}});
+        let schema = Schema::from_openapi(&serde_json::json!({"paths": {
+            "/apis/x.y/v1/as/{name}": get("A"),
+            "/apis/x.y/v1/bs": get("B"),
+            "/apis/x.y/v1/namespaces/{namespace}/bs": get("B"),
+        }}));
+        assert!(schema.is_cluster_scoped("x.y/v1", "A"));
+        assert!(!schema.is_cluster_scoped("x.y/v1", "B"));
+    }
 
     #[test]
     fn merge_keys_come_from_inline_and_referenced_types() {

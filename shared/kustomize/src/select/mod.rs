@@ -1,14 +1,16 @@
 //! Selecting objects by name, type, labels and annotations.
 
 mod labels;
-
-use regex::Regex;
+mod pattern;
+mod whole;
 
 use crate::Error;
 use crate::kustomization::Fields;
 use crate::resource::{Gvk, Id, Resource, Resources};
 
 pub(crate) use labels::LabelSelector;
+pub(crate) use pattern::pattern;
+use whole::Pattern;
 
 /// What `target`, `select`, `reject` and `selector` say: regular expressions for the parts of the identity, and selectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,51 +51,36 @@ impl Selector {
     /// Names the expression that is malformed.
     pub fn compile(&self) -> Result<Matcher, Error> {
         Ok(Matcher {
-            group: anchored(&self.id.gvk.group)?,
-            version: anchored(&self.id.gvk.version)?,
-            kind: anchored(&self.id.gvk.kind)?,
-            name: anchored(&self.id.name)?,
-            namespace: anchored(&self.id.namespace)?,
+            group: Pattern::new(&self.id.gvk.group)?,
+            version: Pattern::new(&self.id.gvk.version)?,
+            kind: Pattern::new(&self.id.gvk.kind)?,
+            name: Pattern::new(&self.id.name)?,
+            namespace: Pattern::new(&self.id.namespace)?,
             labels: LabelSelector::parse(&self.labels)?,
             annotations: LabelSelector::parse(&self.annotations)?,
         })
     }
 }
 
-fn anchored(pattern: &str) -> Result<Option<Regex>, Error> {
-    if pattern.is_empty() {
-        return Ok(None);
-    }
-    Regex::new(&format!("^(?:{pattern})$"))
-        .map(Some)
-        .map_err(|error| Error::new(format!("error parsing regexp '{pattern}': {error}")))
-}
-
 /// A compiled selector.
 pub(crate) struct Matcher {
-    group: Option<Regex>,
-    version: Option<Regex>,
-    kind: Option<Regex>,
-    name: Option<Regex>,
-    namespace: Option<Regex>,
+    group: Pattern,
+    version: Pattern,
+    kind: Pattern,
+    name: Pattern,
+    namespace: Pattern,
     labels: LabelSelector,
     annotations: LabelSelector,
 }
 
-fn fits(pattern: Option<&Regex>, text: &str) -> bool {
-    pattern.is_none_or(|pattern| pattern.is_match(text))
-}
-
 impl Matcher {
     fn fits_gvk(&self, gvk: &Gvk) -> bool {
-        fits(self.group.as_ref(), &gvk.group)
-            && fits(self.version.as_ref(), &gvk.version)
-            && fits(self.kind.as_ref(), &gvk.kind)
+        self.group.fits(&gvk.group) && self.version.fits(&gvk.version) && self.kind.fits(&gvk.kind)
     }
 
     /// Whether an identity matches, its namespace as written.
     pub fn fits_id(&self, id: &Id) -> bool {
-        self.fits_gvk(&id.gvk) && fits(self.name.as_ref(), &id.name) && fits(self.namespace.as_ref(), &id.namespace)
+        self.fits_gvk(&id.gvk) && self.name.fits(&id.name) && self.namespace.fits(&id.namespace)
     }
 
     /// Whether the object's labels and annotations match.
@@ -104,10 +91,13 @@ impl Matcher {
 
     /// Whether an object matches by its first or present name and namespace, its present type, labels and annotations.
     pub fn fits(&self, resource: &Resource) -> bool {
+        // Most objects are of another kind.
+        if !self.kind.fits(&resource.kind()) {
+            return false;
+        }
         let (now, first) = (resource.id(), resource.original_id());
-        (fits(self.namespace.as_ref(), first.effective_namespace())
-            || fits(self.namespace.as_ref(), now.effective_namespace()))
-            && (fits(self.name.as_ref(), &first.name) || fits(self.name.as_ref(), &now.name))
+        (self.namespace.fits(first.effective_namespace()) || self.namespace.fits(now.effective_namespace()))
+            && (self.name.fits(&first.name) || self.name.fits(&now.name))
             && self.fits_gvk(&now.gvk)
             && self.fits_meta(resource)
     }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::error::Within;
 use crate::fields::{FieldSpec, Target, apply_all, field_spec};
 use crate::kustomization::Fields;
-use crate::node::{Node, check_key, wrong_kind};
+use crate::node::{Node, Style, Text, check_key, wrong_kind};
 use crate::resource::Resources;
-use crate::schema::Schema;
 
 /// Sets annotations.
 pub(crate) struct Annotations {
@@ -30,22 +29,34 @@ impl Annotations {
 }
 
 impl Transformer for Annotations {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
-        for resource in resources.iter_mut() {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        pass.each(resources.iter_mut(), |resource| {
+            let mut changed = false;
             for (key, value) in &self.annotations {
-                apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
+                // An annotation added in several places is one value upstream: a later change of one place changes all.
+                let cell = resource.new_cell(value);
+                changed |= apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
+                    Node::Map(_) if key.is_empty() => Err(Error::new("annotations: an empty text is no key")),
                     Node::Map(map) => {
                         check_key(key).within(|| "annotations")?;
-                        map.entry(key.clone())
-                            .or_insert_with(|| Node::string(""))
-                            .assign_string(value);
-                        Ok(())
+                        match map.get_mut(key) {
+                            Some(old) => Ok(old.assign_string(value)),
+                            None => {
+                                let text = Text {
+                                    text: value.clone(),
+                                    style: Style::Plain,
+                                    cell,
+                                };
+                                map.insert(key.clone(), Node::Text(text));
+                                Ok(true)
+                            }
+                        }
                     }
                     other => Err(wrong_kind("MappingNode", other)),
                 })?;
+                resource.settle_cells();
             }
-            resource.settle_cells();
-        }
-        Ok(())
+            Ok(changed)
+        })
     }
 }

@@ -3,24 +3,23 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::node::Node;
 use crate::resource::{Resource, Resources};
-use crate::schema::Schema;
 
 /// Appends the hash where it is wanted.
 pub(crate) struct Hash;
 
 impl Transformer for Hash {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
-        for resource in resources.iter_mut().filter(|resource| resource.memory.needs_hash) {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let hashed = resources.iter_mut().filter(|resource| resource.memory.needs_hash);
+        pass.each(hashed, |resource| {
             let hash = hash(resource);
             resource.remember_id();
             let name = format!("{}-{hash}", resource.name());
-            resource.set_name(&name)?;
-        }
-        Ok(())
+            resource.set_name(&name).map(|()| true)
+        })
     }
 }
 

@@ -2,18 +2,18 @@
 
 use regex::Regex;
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::fields::{FieldSpec, Target, apply_all, field_spec};
 use crate::kustomization::{Fields, Image};
 use crate::node::{Node, wrong_kind};
-use crate::resource::Resources;
-use crate::schema::Schema;
+use crate::resource::{Resource, Resources};
+use crate::select;
 
 /// Changes one image wherever it is used: in `containers` and `initContainers` at any depth, and in the fields.
 pub(crate) struct Images {
     image: Image,
-    pattern: Regex,
+    name: Name,
     fields: Vec<FieldSpec>,
 }
 
@@ -23,14 +23,8 @@ impl Images {
     /// # Errors
     /// When the image's name is no regular expression.
     pub fn new(image: Image, fields: Vec<FieldSpec>) -> Result<Self, Error> {
-        let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-        let pattern = Regex::new(&pattern).map_err(|error| {
-            Error::new(format!(
-                "images: name '{}' is no regular expression: {error}",
-                image.name
-            ))
-        })?;
-        Ok(Self { image, pattern, fields })
+        let name = Name::new(&image.name)?;
+        Ok(Self { image, name, fields })
     }
 
     /// From a plugin configuration.
@@ -39,31 +33,34 @@ impl Images {
         Self::new(image, fields.list("fieldSpecs", field_spec)?)
     }
 
-    fn update(&self, node: &mut Node) -> Result<(), Error> {
+    fn update(&self, node: &mut Node) -> Result<bool, Error> {
         if node.is_null() {
-            return Ok(());
+            return Ok(false);
         }
         if !node.is_scalar() {
             return Err(wrong_kind("ScalarNode", node));
         }
         let old = node.text().into_owned();
-        if self.pattern.is_match(&old) {
-            node.assign_untyped(&renamed(&old, &self.image));
+        if self.name.is_of(&old) {
+            return Ok(node.assign_untyped(&renamed(&old, &self.image)));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Containers at any depth.
-    fn walk(&self, node: &mut Node) -> Result<(), Error> {
+    fn walk(&self, node: &mut Node) -> Result<bool, Error> {
+        let mut changed = false;
         match node {
             Node::Map(map) => {
                 for (key, value) in map {
-                    self.walk(value)?;
+                    changed |= self.walk(value)?;
                     if let ("containers" | "initContainers", Node::List(containers)) = (key.as_str(), value) {
                         for container in containers {
                             match container {
                                 Node::Map(container) => {
-                                    container.get_mut("image").map_or(Ok(()), |image| self.update(image))?
+                                    if let Some(image) = container.get_mut("image") {
+                                        changed |= self.update(image)?;
+                                    }
                                 }
                                 Node::Null { .. } => {}
                                 other => return Err(wrong_kind("MappingNode", other)),
@@ -71,32 +68,75 @@ impl Images {
                         }
                     }
                 }
-                Ok(())
             }
-            Node::List(items) => items.iter_mut().try_for_each(|item| self.walk(item)),
-            Node::Null { .. } | Node::Bool(_) | Node::Number(_) | Node::Text(_) => Ok(()),
+            Node::List(items) => {
+                for item in items {
+                    changed |= self.walk(item)?;
+                }
+            }
+            Node::Null { .. } | Node::Bool(_) | Node::Number(_) | Node::Text(_) => {}
         }
+        Ok(changed)
     }
 }
 
 impl Transformer for Images {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         // All containers first, then all fields: a new name must not match twice in between.
-        for resource in resources
-            .iter_mut()
-            .filter(|resource| resource.kind() != "CustomResourceDefinition")
-        {
-            self.walk(&mut resource.node)?;
-        }
-        for resource in resources
-            .iter_mut()
-            .filter(|resource| resource.kind() != "CustomResourceDefinition")
-        {
+        let has_images = |resource: &&mut Resource| resource.kind() != "CustomResourceDefinition";
+        pass.each(resources.iter_mut().filter(has_images), |resource| {
+            self.walk(&mut resource.node)
+        })?;
+        pass.each(resources.iter_mut().filter(has_images), |resource| {
             apply_all(&mut resource.node, &self.fields, Target::Existing, &mut |node| {
                 self.update(node)
-            })?;
+            })
+        })
+    }
+}
+
+/// The name of an image, which is a regular expression, though most are names and nothing else.
+enum Name {
+    Plain(String),
+    Regex(Regex),
+}
+
+impl Name {
+    fn new(name: &str) -> Result<Self, Error> {
+        // A dot is any character; what else names are made of is itself.
+        if name
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_' | b'/' | b':' | b'@'))
+        {
+            return Ok(Name::Plain(name.to_owned()));
         }
-        Ok(())
+        select::pattern(&format!(
+            "^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$"
+        ))
+        .map(Name::Regex)
+        .map_err(|error| Error::new(format!("images: name '{name}' is no regular expression: {error}")))
+    }
+
+    /// Whether it is the name of this image, whatever tag and digest follow it.
+    fn is_of(&self, image: &str) -> bool {
+        let name = match self {
+            Name::Plain(name) => name,
+            Name::Regex(regex) => return regex.is_match(image),
+        };
+        let mut rest = image.chars();
+        let fits = |(wanted, found): (char, Option<char>)| {
+            found.is_some_and(|found| wanted == found || (wanted == '.' && found != '\n'))
+        };
+        if !name.chars().all(|wanted| fits((wanted, rest.next()))) {
+            return false;
+        }
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '{' | '}' | '-');
+        let rest = rest.as_str();
+        let rest = rest.strip_prefix(':').map_or(rest, |tag| tag.trim_start_matches(part));
+        let rest = rest
+            .strip_prefix("@sha256:")
+            .map_or(rest, |digest| digest.trim_start_matches(part));
+        rest.is_empty()
     }
 }
 
@@ -162,6 +202,9 @@ mod tests {
         check(&tag, "nginx:1@sha256:abc", "nginx:2");
         check(&tag, "nginxx:1", "nginxx:1");
         check(&tag, "a/nginx:1", "a/nginx:1");
+        check(&tag, "nginx:1:2", "nginx:1:2");
+        check(&tag, "nginx@sha512:1", "nginx@sha512:1");
+        check(&tag, "ngin", "ngin");
         let name = Image {
             name: "host:5/a".into(),
             new_name: "b".into(),
@@ -169,6 +212,15 @@ mod tests {
             ..Image::default()
         };
         check(&name, "host:5/a:1", "b@sha256:1");
+        let expression = |name: &str| Image {
+            name: name.into(),
+            new_tag: "2".into(),
+            ..Image::default()
+        };
+        check(&expression("a.b"), "axb:1", "axb:2");
+        check(&expression("a.b"), "ab:1", "ab:1");
+        check(&expression("a.*"), "a/b:1", "a/b:2");
+        check(&expression("[ab]"), "b", "b:2");
         let suffix = Image {
             name: "a".into(),
             tag_suffix: "-x".into(),

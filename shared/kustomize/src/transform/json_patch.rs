@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::Error;
+use crate::error::Within;
 use crate::node::{Growth, Size};
 
 /// A patch: operations in order.
@@ -26,7 +27,13 @@ impl JsonPatch {
     pub fn parse(text: &str) -> Result<Self, Error> {
         // What starts like JSON has to be JSON; only then may it also be a patch for upstream.
         let document = if text.starts_with('[') {
-            Some(serde_json::from_str(text).map_err(|error| Error::new(format!("invalid JSON: {error}")))?)
+            Some(serde_json::from_str(text).map_err(|error| {
+                let position = yaml::Position {
+                    line: error.line(),
+                    column: error.column(),
+                };
+                Error::new(format!("invalid JSON: {error}")).at(position)
+            })?)
         } else {
             let document = crate::kustomization::document(text.as_bytes())?;
             document.map(|document| document.to_json()).transpose()?
@@ -62,15 +69,19 @@ impl JsonPatch {
         self.0.is_empty()
     }
 
-    /// Applies all operations.
+    /// Applies all operations. Whether any changed something.
     ///
     /// # Errors
-    /// Names the operation and path that does not fit.
-    pub fn apply(&self, document: &mut Value) -> Result<(), Error> {
+    /// Names the operation, counted from 0, and the path that does not fit.
+    pub fn apply(&self, document: &mut Value) -> Result<bool, Error> {
         let mut growth = Growth::new();
-        self.0
-            .iter()
-            .try_for_each(|operation| operation.apply(document, &mut growth))
+        let mut changed = false;
+        for (at, operation) in self.0.iter().enumerate() {
+            changed |= operation
+                .apply(document, &mut growth)
+                .within(|| format!("operation {at}"))?;
+        }
+        Ok(changed)
     }
 }
 
@@ -79,29 +90,28 @@ impl Operation {
         Error::new(format!("{} operation does not apply: {why}: {}", self.op, self.path))
     }
 
-    fn apply(&self, document: &mut Value, growth: &mut Growth) -> Result<(), Error> {
+    fn apply(&self, document: &mut Value, growth: &mut Growth) -> Result<bool, Error> {
         match self.op.as_str() {
             "add" => self.add(document, self.value.clone().unwrap_or(Value::Null), growth),
-            "remove" => self.remove(document, &self.path).map(drop),
+            "remove" => self.remove(document, &self.path).map(|_| true),
             "replace" => {
                 let new = self.value.clone().unwrap_or(Value::Null);
                 if self.path.is_empty() {
-                    *document = new;
-                    return Ok(());
+                    return Ok(put(document, new));
                 }
                 // The library only looks for the place, not for what is there.
                 let (parent, key) = self.parent(document, &self.path)?;
                 if let Value::Object(map) = parent {
-                    map.insert(key, new);
-                } else if let Some(slot) = self.find(document, &self.path)? {
-                    *slot = new;
+                    Ok(put(map.entry(key).or_insert(Value::Null), new))
+                } else {
+                    Ok(self.find(document, &self.path)?.is_some_and(|slot| put(slot, new)))
                 }
-                Ok(())
             }
             "move" => {
                 let from = self.from.clone().ok_or_else(|| self.fail("missing from"))?;
                 let value = self.remove(document, &from)?;
-                self.add(document, value, growth)
+                self.add(document, value, growth)?;
+                Ok(from != self.path)
             }
             "copy" => {
                 let from = self.from.clone().ok_or_else(|| self.fail("missing from"))?;
@@ -117,7 +127,7 @@ impl Operation {
                 };
                 let equal = found.map_or(expected.is_null(), |found| same(found, &expected));
                 if equal {
-                    Ok(())
+                    Ok(false)
                 } else {
                     Err(Error::new(format!("testing value {} failed", self.path)))
                 }
@@ -160,17 +170,17 @@ impl Operation {
         }
     }
 
-    fn add(&self, document: &mut Value, value: Value, growth: &mut Growth) -> Result<(), Error> {
+    fn add(&self, document: &mut Value, value: Value, growth: &mut Growth) -> Result<bool, Error> {
         let path = self.path.as_str();
         growth.take(Size::of_json(&value), path.split('/').count())?;
         if path.is_empty() {
-            *document = value;
-            return Ok(());
+            return Ok(put(document, value));
         }
         let (parent, key) = self.parent(document, path)?;
         match parent {
             Value::Object(map) => {
-                map.insert(key, value);
+                let is_new = !map.contains_key(&key);
+                return Ok(put(map.entry(key).or_insert(Value::Null), value) || is_new);
             }
             Value::Array(items) if key == "-" => items.push(value),
             Value::Array(items) => {
@@ -178,9 +188,9 @@ impl Operation {
                 let at = index(&key, items.len() + 1).ok_or_else(|| self.fail("unable to access invalid index"))?;
                 items.insert(at, value);
             }
-            _ => {}
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn remove(&self, document: &mut Value, path: &str) -> Result<Value, Error> {
@@ -196,6 +206,13 @@ impl Operation {
             _ => Ok(Value::Null),
         }
     }
+}
+
+/// Puts a value in place of another. Whether they differ.
+fn put(slot: &mut Value, value: Value) -> bool {
+    let changed = *slot != value;
+    *slot = value;
+    changed
 }
 
 /// An index below `count`; negative ones count from the end.
@@ -233,7 +250,7 @@ mod tests {
     fn check(patch: &str, expected: Option<Value>) {
         let mut document = json!({"a": {"b": [1, 2]}, "c/d": null});
         let result = JsonPatch::parse(patch).and_then(|patch| patch.apply(&mut document));
-        assert_eq!(result.ok().map(|()| document), expected, "{patch}");
+        assert_eq!(result.ok().map(|_| document), expected, "{patch}");
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::error::Within;
 use crate::fields::{FieldSpec, Target, apply_all, field_spec};
 use crate::kustomization::Fields;
 use crate::node::{Node, Style, Text, check_key, wrong_kind};
 use crate::resource::Resources;
-use crate::schema::Schema;
 
 /// Sets labels.
 pub(crate) struct Labels {
@@ -30,34 +29,33 @@ impl Labels {
 }
 
 impl Transformer for Labels {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
-        for resource in resources.iter_mut() {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        pass.each(resources.iter_mut(), |resource| {
+            let mut changed = false;
             for (key, value) in &self.labels {
                 // A label added in several places is one value upstream: a later change of one place changes all.
                 let cell = resource.new_cell(value);
-                apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
-                    Node::Map(map) => {
-                        match map.get_mut(key) {
-                            Some(old) => old.assign_string(value),
-                            None => {
-                                check_key(key).within(|| "labels")?;
-                                map.insert(
-                                    key.clone(),
-                                    Node::Text(Text {
-                                        text: value.clone(),
-                                        style: Style::Plain,
-                                        cell,
-                                    }),
-                                );
-                            }
+                changed |= apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
+                    Node::Map(map) => Ok(match map.get_mut(key) {
+                        Some(old) => old.assign_string(value),
+                        None => {
+                            check_key(key).within(|| "labels")?;
+                            map.insert(
+                                key.clone(),
+                                Node::Text(Text {
+                                    text: value.clone(),
+                                    style: Style::Plain,
+                                    cell,
+                                }),
+                            );
+                            true
                         }
-                        Ok(())
-                    }
+                    }),
                     other => Err(wrong_kind("MappingNode", other)),
                 })?;
                 resource.settle_cells();
             }
-        }
-        Ok(())
+            Ok(changed)
+        })
     }
 }

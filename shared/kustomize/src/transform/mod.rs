@@ -7,6 +7,7 @@ mod json_patch;
 mod labels;
 mod name_reference;
 mod namespace;
+mod pass;
 mod patch;
 mod prefix;
 mod replacements;
@@ -19,7 +20,6 @@ mod vars;
 
 use crate::Error;
 use crate::resource::Resources;
-use crate::schema::Schema;
 
 pub(crate) use annotations::Annotations;
 pub(crate) use hash::Hash;
@@ -27,6 +27,7 @@ pub(crate) use images::Images;
 pub(crate) use labels::Labels;
 pub(crate) use name_reference::NameReferences;
 pub(crate) use namespace::Namespace;
+pub(crate) use pass::Pass;
 pub(crate) use patch::{Json6902Patch, Patches, StrategicPatches};
 pub(crate) use prefix::Prefix;
 pub(crate) use replacements::{Replacement, Replacements};
@@ -38,11 +39,11 @@ pub(crate) use vars::{Var, Vars};
 
 /// A configured transformer.
 pub(crate) trait Transformer {
-    /// Changes the objects.
+    /// Changes the objects, through [`Pass::each`] and [`Pass::on`].
     ///
     /// # Errors
-    /// When the transformer does not fit the objects; the text names the object and field.
-    fn transform(&self, resources: &mut Resources, schema: &Schema) -> Result<(), Error>;
+    /// When the transformer does not fit the objects; with the object and field, all there are.
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error>;
 }
 
 /// Types whose names no prefix or suffix changes.

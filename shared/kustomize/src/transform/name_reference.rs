@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::error::Within;
 use crate::fields::{FieldSpec, References, Target, apply_path};
 use crate::node::{Node, lookup, split, wrong_kind};
 use crate::resource::{Gvk, Id, Memory, Resource, Resources};
-use crate::schema::Schema;
 
 /// Updates every field that names another object of the build.
 pub(crate) struct NameReferences<'a> {
@@ -55,11 +54,12 @@ impl Candidates {
 type Field<'a> = (&'a Gvk, &'a FieldSpec, Vec<String>);
 
 impl Transformer for NameReferences<'_> {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         let candidates = Candidates::of(resources);
         // The fields that matter, by the type of the object that has them.
         let mut by_type: BTreeMap<Gvk, Vec<Field<'_>>> = BTreeMap::new();
-        for resource in resources.iter_mut() {
+        pass.each(resources.iter_mut(), |resource| {
+            let mut changed = false;
             let original = resource.original_id();
             let fields = by_type.entry(original.gvk.clone()).or_insert_with(|| {
                 let all = self
@@ -71,7 +71,7 @@ impl Transformer for NameReferences<'_> {
                     .collect()
             });
             if fields.is_empty() {
-                continue;
+                return Ok(false);
             }
             let referrer = Referrer::of(resource)?;
             for (target, spec, path) in fields.iter() {
@@ -82,13 +82,14 @@ impl Transformer for NameReferences<'_> {
                     candidates: &candidates,
                 };
                 // The fields are those of the type that the object had at first, whatever its type is now.
-                apply_path(&mut resource.node, spec, path, Target::Existing, &mut |node| {
+                changed |= apply_path(&mut resource.node, spec, path, Target::Existing, &mut |node| {
                     update.set(node)
                 })
                 .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.id))?;
             }
             resource.settle_cells();
-        }
+            Ok(changed)
+        })?;
         resources.touch();
         Ok(())
     }
@@ -168,32 +169,32 @@ struct Update<'a> {
 }
 
 impl Update<'_> {
-    fn set(&self, node: &mut Node) -> Result<(), Error> {
+    fn set(&self, node: &mut Node) -> Result<bool, Error> {
         match node {
-            Node::Null { .. } => Ok(()),
+            Node::Null { .. } => Ok(false),
             Node::Map(_) => self.set_mapping(node),
-            Node::List(items) => items.iter_mut().try_for_each(|item| match item {
-                Node::Null { .. } => Ok(()),
-                Node::Map(_) => self.set_mapping(item),
+            Node::List(items) => items.iter_mut().try_fold(false, |changed, item| match item {
+                Node::Null { .. } => Ok(changed),
+                Node::Map(_) => Ok(self.set_mapping(item)? || changed),
                 Node::List(_) => Err(Error::new("a list is expected to hold strings or mappings")),
-                _ => self.set_scalar(item),
+                _ => Ok(self.set_scalar(item)? || changed),
             }),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => self.set_scalar(node),
         }
     }
 
-    fn set_scalar(&self, node: &mut Node) -> Result<(), Error> {
+    fn set_scalar(&self, node: &mut Node) -> Result<bool, Error> {
         let old = node.text().into_owned();
         let same = |a: &Candidate, b: &Candidate| a.id.name == b.id.name;
         if let Some(found) = self.select(&old, None, same)?
             && found.id.name != old
         {
-            node.assign_untyped(&found.id.name);
+            return Ok(node.assign_untyped(&found.id.name));
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn set_mapping(&self, node: &mut Node) -> Result<(), Error> {
+    fn set_mapping(&self, node: &mut Node) -> Result<bool, Error> {
         let Node::Map(map) = node else {
             return Err(wrong_kind("MappingNode", node));
         };
@@ -204,17 +205,19 @@ impl Update<'_> {
         let namespace = map.get("namespace").map(|namespace| namespace.text().into_owned());
         let same = |a: &Candidate, b: &Candidate| a.id.name == b.id.name && a.id.namespace == b.id.namespace;
         let Some(found) = self.select(&old, namespace.as_deref(), same)? else {
-            return Ok(());
+            return Ok(false);
         };
+        let mut changed = false;
         for (field, value) in [("name", &found.id.name), ("namespace", &found.id.namespace)] {
             // An empty namespace stands for any here and must not be written.
             if !value.is_empty() {
-                map.entry(field.to_owned())
+                changed |= map
+                    .entry(field.to_owned())
                     .or_insert_with(|| crate::node::Create::Scalar.node())
                     .assign_untyped(value);
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The one object that a name means; none when there is none.

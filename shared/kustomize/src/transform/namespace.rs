@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::error::Within;
 use crate::fields::{FieldSpec, Target, apply, field_spec};
@@ -60,33 +60,33 @@ impl Namespace {
         })
     }
 
-    fn set(&self, node: &mut Node) -> Result<(), Error> {
+    fn set(&self, node: &mut Node) -> Result<bool, Error> {
         if !node.is_scalar() {
             return Err(wrong_kind("ScalarNode", node)).within(|| "namespace field specs must target scalar nodes");
         }
-        if !(self.unset_only && !node.is_null() && !node.text().is_empty()) {
-            node.assign_string(&self.namespace);
-        }
-        Ok(())
+        let kept = self.unset_only && !node.is_null() && !node.text().is_empty();
+        Ok(!kept && node.assign_string(&self.namespace))
     }
 
-    /// Sets the namespace of one object.
+    /// Sets the namespace of one object. Whether that changed it.
     ///
     /// # Errors
     /// When a field for it holds a list or mapping.
-    pub fn apply(&self, resource: &mut Resource) -> Result<(), Error> {
+    pub fn apply(&self, resource: &mut Resource, schema: &Schema) -> Result<bool, Error> {
+        let mut changed = false;
         let (gvk, version) = (resource.gvk(), resource.api_version());
-        if !gvk.is_cluster_scoped() {
+        if !gvk.is_cluster_scoped() && !schema.is_cluster_scoped(&version, &gvk.kind) {
             let own = FieldSpec {
                 gvk: Gvk::default(),
                 path: "metadata/namespace".into(),
                 create: true,
             };
-            apply(&mut resource.node, &own, Target::Scalar, &mut |node| self.set(node))?;
+            changed |= apply(&mut resource.node, &own, Target::Scalar, &mut |node| self.set(node))?;
         }
         let is_binding = matches!(gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding");
         if is_binding {
-            self.set_subjects(&mut resource.node)
+            changed |= self
+                .set_subjects(&mut resource.node)
                 .within(|| "setting namespace on (cluster)role binding subjects")?;
         }
         for spec in &self.fields {
@@ -96,28 +96,29 @@ impl Namespace {
                     && matches!(spec.gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding")
                     && spec.path == "subjects/namespace");
             if !skipped {
-                apply(&mut resource.node, spec, Target::Scalar, &mut |node| self.set(node))
+                changed |= apply(&mut resource.node, spec, Target::Scalar, &mut |node| self.set(node))
                     .within(|| "namespace transformation failed")?;
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
-    fn set_subjects(&self, node: &mut Node) -> Result<(), Error> {
+    fn set_subjects(&self, node: &mut Node) -> Result<bool, Error> {
         let (field, word) = match self.subjects {
-            Subjects::None => return Ok(()),
+            Subjects::None => return Ok(false),
             Subjects::Default => ("name", "default"),
             Subjects::ServiceAccounts => ("kind", "ServiceAccount"),
         };
         let subjects = match node.as_map_mut().and_then(|map| map.get_mut("subjects")) {
-            None | Some(Node::Null { .. }) => return Ok(()),
+            None | Some(Node::Null { .. }) => return Ok(false),
             Some(Node::List(subjects)) => subjects,
             Some(other) => return Err(wrong_kind("SequenceNode", other)),
         };
+        let mut changed = false;
         for subject in subjects {
             match subject {
                 Node::Map(map) if map.get(field).is_some_and(|value| value.text() == word) => {
-                    self.set(
+                    changed |= self.set(
                         map.entry("namespace".to_owned())
                             .or_insert_with(|| Create::Scalar.node()),
                     )?;
@@ -126,12 +127,12 @@ impl Namespace {
                 other => return Err(wrong_kind("MappingNode", other)),
             }
         }
-        Ok(())
+        Ok(changed)
     }
 }
 
 impl Transformer for Namespace {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         if self.namespace.is_empty() {
             return Ok(());
         }
@@ -139,10 +140,11 @@ impl Transformer for Namespace {
         for resource in resources.iter() {
             *owners.entry(resource.id().key()).or_default() += 1;
         }
-        for resource in resources.iter_mut().filter(|resource| !resource.node.is_empty()) {
+        let objects = resources.iter_mut().filter(|resource| !resource.node.is_empty());
+        pass.each(objects, |resource| {
             let before = resource.id().key();
             resource.remember_id();
-            self.apply(resource)?;
+            let changed = self.apply(resource, pass.schema)?;
             if let Some(count) = owners.get_mut(&before) {
                 *count -= 1;
             }
@@ -154,7 +156,7 @@ impl Transformer for Namespace {
                     "namespace transformation produces ID conflict: {count} objects are {id}"
                 )));
             }
-        }
-        Ok(())
+            Ok(changed)
+        })
     }
 }

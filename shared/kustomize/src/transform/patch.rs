@@ -1,15 +1,16 @@
 //! `patches`, `patchesStrategicMerge` and `patchesJson6902`: changes written as pieces of objects or as operations.
 
-use super::Transformer;
 use super::json_patch::JsonPatch;
-use crate::Error;
-use crate::error::Within;
+use super::{Pass, Transformer};
+use crate::error::{Problems, Within};
+use crate::files::Loaded;
 use crate::kustomization::{Fields, Patch};
 use crate::merge::merge;
 use crate::node::Node;
-use crate::resource::{Id, Resource, Resources, read};
+use crate::resource::{Id, Memory, Resource, Resources, read};
 use crate::schema::Schema;
 use crate::select::Selector;
+use crate::{Error, Origin};
 
 /// What a patch may change besides content.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,15 +20,22 @@ struct Allowed {
 }
 
 impl Resource {
-    /// Merges a patch into this object, which is null afterwards if the patch deletes it.
-    fn apply_strategic(&mut self, patch: Node, allowed: Allowed, schema: &Schema) -> Result<(), Error> {
-        let id = self.id();
+    /// Merges a patch into this object, which is null afterwards if the patch deletes it. Whether it is another one now.
+    fn apply_strategic(&mut self, patch: Resource, allowed: Allowed, schema: &Schema) -> Result<bool, Error> {
+        self.share_flaws(&patch);
+        let (id, before) = (self.id(), self.node.fingerprint());
         if allowed.name || allowed.kind {
             self.remember_id();
         }
-        merge(&mut self.node, patch, schema).within(|| format!("patching {id}"))?;
+        if clears_annotations(&patch.node) {
+            self.memory = Memory::default();
+        }
+        if let Err(error) = merge(&mut self.node, patch.node, schema) {
+            self.reduce_to(&id)?;
+            return Err(error).within(|| format!("patching {id}"));
+        }
         if self.node.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         if !allowed.kind {
             self.set_kind(&id.gvk.kind);
@@ -37,24 +45,50 @@ impl Resource {
         }
         self.set_namespace(&id.namespace)?;
         self.settle_cells();
-        Ok(())
+        Ok(self.node.fingerprint() != before)
     }
 
-    fn apply_operations(&mut self, patch: &JsonPatch) -> Result<(), Error> {
+    /// Leaves no more of an object that could not be patched than further patches need to find it, so that they are not
+    /// said to be for nothing.
+    fn reduce_to(&mut self, id: &Id) -> Result<(), Error> {
+        self.node = Node::map();
+        self.set_api_version(&id.gvk.api_version());
+        self.set_kind(&id.gvk.kind);
+        self.set_name(&id.name)?;
+        self.set_namespace(&id.namespace)
+    }
+
+    fn apply_operations(&mut self, patch: &JsonPatch) -> Result<bool, Error> {
         let id = self.id();
+        self.check_keys()?;
         self.show_memory()?;
         self.drop_cells();
         let mut json = std::mem::replace(&mut self.node, Node::map()).into_json();
-        patch.apply(&mut json).within(|| format!("patching {id}"))?;
+        let applied = patch.apply(&mut json).within(|| format!("patching {id}"));
         if !json.is_object() {
+            self.reduce_to(&id)?;
             return Err(Error::new(format!("patching {id}: the patch leaves no object")));
         }
         self.node = Node::from_json(json);
+        let changed = applied?;
         let annotations = self.meta_strings("annotations");
         self.set_meta_strings("annotations", annotations)?;
         self.hide_memory();
-        Ok(())
+        Ok(changed)
     }
+}
+
+/// Whether a patch takes all annotations away. Upstream keeps what it remembers about an object in annotations, so that it
+/// forgets earlier names, prefixes, and that a name is to get a hash.
+fn clears_annotations(patch: &Node) -> bool {
+    let clears = |node: &Node| {
+        let directive = node.get("$patch").map(Node::text);
+        node.is_null() || matches!(directive.as_deref(), Some("delete" | "replace"))
+    };
+    let Some(meta) = patch.get("metadata") else {
+        return false;
+    };
+    clears(meta) || meta.get("annotations").is_some_and(clears)
 }
 
 /// The object a patch without target is for.
@@ -75,8 +109,9 @@ fn apply_to_all(
     chosen: &[usize],
     patch: &Resource,
     allowed: Allowed,
-    schema: &Schema,
+    pass: &Pass<'_>,
 ) -> Result<(), Error> {
+    let mut problems = Problems::default();
     for at in chosen {
         let Some(resource) = resources.body_mut(*at) else {
             continue;
@@ -89,11 +124,13 @@ fn apply_to_all(
         }
         copy.set_api_version(&resource.api_version());
         let before = resource.id();
-        resource.apply_strategic(copy.node, allowed, schema)?;
+        let change = |resource: &mut Resource| resource.apply_strategic(copy, allowed, pass.schema);
+        problems.note(pass.on(resource, change))?;
         if resource.node.is_empty() || allowed.name || allowed.kind || resource.id() != before {
             resources.touch();
         }
     }
+    problems.finish()?;
     resources.drop_empty();
     if allowed.name || allowed.kind {
         resources.check_unique()?;
@@ -101,9 +138,35 @@ fn apply_to_all(
     Ok(())
 }
 
+/// Adds the place of a patch in its file to an error.
+fn from_patch<T>(result: Result<T, Error>, patch: &Resource) -> Result<T, Error> {
+    result.map_err(|error| error.in_origin(patch.place.as_ref()))
+}
+
+/// The objects of a patch file.
+fn read_file(file: &Loaded) -> Result<Vec<Resource>, Error> {
+    let objects = read(&file.content).in_file(&file.path)?;
+    let placed = objects.into_iter().map(|(line, mut object)| {
+        object.place = Some(Origin {
+            path: file.path.clone(),
+            line: Some(line),
+            ..Origin::default()
+        });
+        object
+    });
+    Ok(placed.collect())
+}
+
+/// The objects of a patch written into the kustomization.
+fn read_inline(text: &str) -> Result<Vec<Resource>, Error> {
+    let objects = read(text.as_bytes()).map_err(Error::inline)?;
+    Ok(objects.into_iter().map(|(_, object)| object).collect())
+}
+
 /// An entry of `patches`.
 pub(crate) struct Patches {
-    source: String,
+    /// The file of the patch, when it has one.
+    file: Option<String>,
     target: Option<Selector>,
     allowed: Allowed,
     what: What,
@@ -120,40 +183,39 @@ impl Patches {
     ///
     /// # Errors
     /// When it has neither path nor text, or both, or is neither kind of patch.
-    pub fn new(patch: Patch, load: impl FnOnce(&str) -> Result<Vec<u8>, Error>) -> Result<Self, Error> {
+    pub fn new(patch: Patch, load: impl FnOnce(&str) -> Result<Loaded, Error>) -> Result<Self, Error> {
         let inline = patch.patch.trim();
-        let (text, source) = match (inline.is_empty(), patch.path.as_str()) {
-            (true, "") => return Err(Error::new("patches: must specify one of patch and path")),
-            (false, "") => (
-                inline.as_bytes().to_vec(),
-                format!(
-                    "[patch: \"{}\"]",
-                    inline.lines().take(4).collect::<Vec<_>>().join("\\n")
-                ),
-            ),
-            (true, path) => (
-                load(path).within(|| format!("failed to get the patch file from path({path})"))?,
-                format!("[path: \"{path}\"]"),
-            ),
-            (false, _) => return Err(Error::new("patches: patch and path can't be set at the same time")),
+        let file = match (inline.is_empty(), patch.path.as_str()) {
+            (true, "") => return Err(Error::new("must specify one of patch and path")),
+            (false, "") => None,
+            (true, path) => Some(load(path).within(|| format!("failed to get the patch file from path({path})"))?),
+            (false, _) => return Err(Error::new("patch and path can't be set at the same time")),
         };
-        let objects = read(&text);
-        let operations = std::str::from_utf8(&text)
+        let (objects, text) = match &file {
+            Some(file) => (read_file(file), file.content.as_slice()),
+            None => (read_inline(inline), inline.as_bytes()),
+        };
+        let operations = std::str::from_utf8(text)
             .map_err(|_| Error::new("invalid UTF-8"))
             .and_then(JsonPatch::parse);
+        let file = file.map(|file| file.path);
         let what = match (objects, operations) {
             (Ok(objects), Ok(operations)) if !objects.is_empty() && !operations.is_empty() => {
-                return Err(Error::new(format!(
-                    "illegally qualifies as both an SM and JSON patch: {source}"
-                )));
+                let error = Error::new("illegally qualifies as both an SM and JSON patch");
+                return Err(file.map_or(error.clone(), |file| error.in_file(&file)));
             }
             (Ok(objects), _) if objects.is_empty() => What::Nothing,
-            (Ok(objects), _) => What::Merge(objects.into_iter().map(|(_, object)| object).collect()),
+            (Ok(objects), _) => What::Merge(
+                objects
+                    .into_iter()
+                    .map(|object| strings_if_marked(object, &patch))
+                    .collect::<Result<_, Error>>()?,
+            ),
             (Err(_), Ok(operations)) => What::Operations(operations),
             (Err(merge), Err(json)) => {
-                return Err(Error::new(format!(
-                    "unable to parse SM or JSON patch from {source}: as an object: {merge}; as operations: {json}"
-                )));
+                let json = json.first_message().to_owned();
+                return Err(merge)
+                    .within(|| format!("unable to parse SM or JSON patch: as operations: {json}; as an object"));
             }
         };
         let allowed = Allowed {
@@ -161,7 +223,7 @@ impl Patches {
             kind: patch.allow_kind_change,
         };
         Ok(Self {
-            source,
+            file,
             target: patch.target,
             allowed,
             what,
@@ -169,54 +231,94 @@ impl Patches {
     }
 }
 
+/// Upstream notes in the patch's annotations that it may rename, and so makes all of them strings.
+fn strings_if_marked(mut object: Resource, patch: &Patch) -> Result<Resource, Error> {
+    if patch.allow_name_change || patch.allow_kind_change {
+        let annotations = object.meta_strings("annotations");
+        object.set_meta_strings("annotations", annotations)?;
+    }
+    Ok(object)
+}
+
 impl Transformer for Patches {
-    fn transform(&self, resources: &mut Resources, schema: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let changed = self.change(resources, pass);
+        match &self.file {
+            Some(file) => changed.in_file(file),
+            None => changed,
+        }
+    }
+}
+
+impl Patches {
+    fn change(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         match (&self.what, &self.target) {
             (What::Nothing, _) => Ok(()),
             (What::Merge(patches), Some(target)) => {
                 let [patch] = patches.as_slice() else {
-                    return Err(Error::new(format!(
-                        "Multiple Strategic-Merge Patches in one `patches` entry is not allowed to set `patches.target` field: {}",
-                        self.source
-                    )));
+                    return Err(Error::new(
+                        "Multiple Strategic-Merge Patches in one `patches` entry is not allowed to set `patches.target` field",
+                    ));
                 };
                 let chosen = resources
                     .select(target)
                     .within(|| "unable to find patch target in `resources`")?;
-                apply_to_all(resources, &chosen, patch, self.allowed, schema)
+                from_patch(apply_to_all(resources, &chosen, patch, self.allowed, pass), patch)
             }
             (What::Merge(patches), None) => {
+                let mut problems = Problems::default();
                 for patch in patches {
-                    let id = patch.original_id();
-                    let at = target_of(resources, &id)
-                        .within(|| format!("no resource matches strategic merge patch \"{id}\""))?;
-                    let Some(resource) = resources.body_mut(at) else {
-                        continue;
-                    };
-                    resource.apply_strategic(patch.node.clone(), self.allowed, schema)?;
-                    if resource.node.is_empty() || self.allowed.name || self.allowed.kind || resource.id() != id {
-                        resources.touch();
-                    }
+                    problems.note(from_patch(self.merge(resources, patch, pass), patch))?;
                 }
-                Ok(())
+                problems.finish()
             }
             (What::Operations(operations), None) if operations.is_empty() => Ok(()),
-            (What::Operations(_), None) => Err(Error::new(format!(
-                "must specify a target for JSON patch {}",
-                self.source
-            ))),
+            (What::Operations(_), None) => Err(Error::new("must specify a target for JSON patch")),
             (What::Operations(operations), Some(target)) => {
-                for at in resources.select(target)? {
-                    let Some(resource) = resources.get_mut(at) else {
-                        continue;
-                    };
+                let chosen = resources.select(target)?;
+                operate(resources, &chosen, pass, |resource| {
                     resource.remember_id();
-                    resource.apply_operations(operations)?;
-                }
-                Ok(())
+                    resource.apply_operations(operations)
+                })
             }
         }
     }
+
+    /// Merges a patch into the one object it names.
+    fn merge(&self, resources: &mut Resources, patch: &Resource, pass: &Pass<'_>) -> Result<(), Error> {
+        let id = patch.original_id();
+        let at = target_of(resources, &id).within(|| format!("no resource matches strategic merge patch \"{id}\""))?;
+        let Some(resource) = resources.body_mut(at) else {
+            return Ok(());
+        };
+        let change = |resource: &mut Resource| resource.apply_strategic(patch.clone(), self.allowed, pass.schema);
+        let merged = pass.on(resource, change);
+        if resource.node.is_empty() || self.allowed.name || self.allowed.kind || resource.id() != id {
+            resources.touch();
+        }
+        merged
+    }
+}
+
+/// Changes the chosen objects by operations, which may change their identities.
+fn operate(
+    resources: &mut Resources,
+    chosen: &[usize],
+    pass: &Pass<'_>,
+    change: impl Fn(&mut Resource) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut problems = Problems::default();
+    for at in chosen {
+        if let Some(resource) = resources.body_mut(*at) {
+            let before = resource.id();
+            let result = pass.on(resource, &change);
+            if resource.id() != before {
+                resources.touch();
+            }
+            problems.note(result)?;
+        }
+    }
+    problems.finish()
 }
 
 /// `patchesStrategicMerge`.
@@ -225,24 +327,29 @@ pub(crate) struct StrategicPatches {
 }
 
 impl StrategicPatches {
-    /// Patches from paths or inline texts; `load` reads files.
+    /// Patches from a field with paths or inline texts, and from an inline text; `load` reads files.
     ///
     /// # Errors
     /// When a path cannot be read or there is no patch at all.
-    pub fn new(paths: &[String], inline: &str, load: impl Fn(&str) -> Result<Vec<u8>, Error>) -> Result<Self, Error> {
+    pub fn new(
+        paths: (&str, &[String]),
+        inline: &str,
+        load: impl Fn(&str) -> Result<Loaded, Error>,
+    ) -> Result<Self, Error> {
+        let (field, paths) = paths;
         if paths.is_empty() && inline.is_empty() {
             return Err(Error::new("empty file path and empty patch content"));
         }
+        let mut problems = Problems::default();
         let mut patches = Vec::new();
-        for path in paths {
-            let objects = match read(path.as_bytes()) {
-                Ok(objects) => objects,
-                Err(_) => read(&load(path)?).within(|| format!("patch file '{path}'"))?,
-            };
-            patches.extend(objects.into_iter().map(|(_, object)| object));
+        for (at, path) in paths.iter().enumerate() {
+            let objects = read_inline(path).or_else(|_| read_file(&load(path)?));
+            let objects = objects.map_err(|error| error.in_field(&format!("{field}[{at}]")));
+            patches.extend(problems.note(objects)?.into_iter().flatten());
         }
+        problems.finish()?;
         if !inline.is_empty() {
-            patches.extend(read(inline.as_bytes())?.into_iter().map(|(_, object)| object));
+            patches.extend(read_inline(inline)?);
         }
         if patches.is_empty() {
             return Err(Error::new(format!("patch appears to be empty; files={paths:?}")));
@@ -251,19 +358,21 @@ impl StrategicPatches {
     }
 
     /// From a plugin configuration.
-    pub fn decode(fields: &mut Fields<'_>, load: impl Fn(&str) -> Result<Vec<u8>, Error>) -> Result<Self, Error> {
+    pub fn decode(fields: &mut Fields<'_>, load: impl Fn(&str) -> Result<Loaded, Error>) -> Result<Self, Error> {
         let (paths, patches) = (fields.texts("paths")?, fields.text("patches")?);
-        Self::new(&paths, &patches, load)
+        Self::new(("paths", &paths), &patches, load)
     }
 }
 
 impl Transformer for StrategicPatches {
-    fn transform(&self, resources: &mut Resources, schema: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let mut problems = Problems::default();
         for patch in &self.patches {
-            let at = target_of(resources, &patch.original_id())?;
-            apply_to_all(resources, &[at], patch, Allowed::default(), schema)?;
+            let changed = target_of(resources, &patch.original_id())
+                .and_then(|at| apply_to_all(resources, &[at], patch, Allowed::default(), pass));
+            problems.note(from_patch(changed, patch))?;
         }
-        Ok(())
+        problems.finish()
     }
 }
 
@@ -271,6 +380,8 @@ impl Transformer for StrategicPatches {
 pub(crate) struct Json6902Patch {
     target: Selector,
     patch: JsonPatch,
+    /// The file of the patch, when it has one.
+    file: Option<String>,
 }
 
 impl Json6902Patch {
@@ -282,34 +393,45 @@ impl Json6902Patch {
         target: Option<Selector>,
         path: &str,
         text: &str,
-        load: impl FnOnce(&str) -> Result<Vec<u8>, Error>,
+        load: impl FnOnce(&str) -> Result<Loaded, Error>,
     ) -> Result<Self, Error> {
         let target = target
             .filter(|target| !target.id.name.is_empty())
             .ok_or_else(|| Error::new("must specify the target name"))?;
-        let text = match (path.is_empty(), text.is_empty()) {
+        let (text, file) = match (path.is_empty(), text.is_empty()) {
             (true, true) => return Err(Error::new("empty file path and empty jsonOp")),
             (false, false) => return Err(Error::new("must specify a file path or jsonOp, not both")),
-            (true, false) => text.to_owned(),
+            (true, false) => (text.to_owned(), None),
             (false, true) => {
-                String::from_utf8(load(path)?).map_err(|_| Error::new(format!("patch file '{path}' is not UTF-8")))?
+                let file = load(path)?;
+                let text = String::from_utf8(file.content);
+                let text = text
+                    .map_err(|_| Error::new("the patch is not UTF-8"))
+                    .in_file(&file.path)?;
+                (text, Some(file.path))
             }
         };
-        let patch = JsonPatch::parse(&text).within(|| format!("decoding JSON patch {path}"))?;
+        let patch = JsonPatch::parse(&text).within(|| "decoding JSON patch");
+        let patch = match &file {
+            Some(file) => patch.in_file(file)?,
+            None => patch.map_err(Error::inline)?,
+        };
         if patch.is_empty() {
             return Err(Error::new(format!("patch appears to be empty; file={path}")));
         }
-        Ok(Self { target, patch })
+        Ok(Self { target, patch, file })
     }
 }
 
 impl Transformer for Json6902Patch {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
-        for at in resources.select(&self.target)? {
-            if let Some(resource) = resources.get_mut(at) {
-                resource.apply_operations(&self.patch)?;
-            }
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let chosen = resources.select(&self.target)?;
+        let changed = operate(resources, &chosen, pass, |resource| {
+            resource.apply_operations(&self.patch)
+        });
+        match &self.file {
+            Some(file) => changed.in_file(file),
+            None => changed,
         }
-        Ok(())
     }
 }

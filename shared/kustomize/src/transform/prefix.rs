@@ -1,11 +1,10 @@
 //! `namePrefix`.
 
-use super::{Transformer, keeps_its_name};
+use super::{Pass, Transformer, keeps_its_name};
 use crate::Error;
 use crate::fields::{FieldSpec, Target, apply, field_spec};
 use crate::kustomization::Fields;
 use crate::resource::Resources;
-use crate::schema::Schema;
 
 /// Puts a prefix in front of names.
 pub(crate) struct Prefix {
@@ -18,7 +17,7 @@ pub(crate) struct Prefix {
 impl Prefix {
     /// From a plugin configuration.
     pub fn decode(fields: &mut Fields<'_>) -> Result<Self, Error> {
-        if fields.line_of("fieldSpecs").is_none() {
+        if !fields.has("fieldSpecs") {
             return Err(Error::new("fieldSpecs is not expected to be nil"));
         }
         Ok(Self {
@@ -29,27 +28,27 @@ impl Prefix {
 }
 
 impl Transformer for Prefix {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
-        for resource in resources.iter_mut() {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        pass.each(resources.iter_mut(), |resource| {
+            let mut changed = false;
             let id = resource.original_id();
             if keeps_its_name(&id.gvk) {
-                continue;
+                return Ok(false);
             }
             for spec in self.fields.iter().filter(|spec| id.gvk.is_selected_by(&spec.gvk)) {
                 if spec.path == "metadata/name" && !self.prefix.is_empty() {
                     resource.memory.prefixes.push(self.prefix.clone());
                     resource.remember_id();
                 }
-                apply(&mut resource.node, spec, Target::Scalar, &mut |node| {
+                changed |= apply(&mut resource.node, spec, Target::Scalar, &mut |node| {
                     let name = format!("{}{}", self.prefix, node.text());
                     if node.is_scalar() {
-                        node.assign_untyped(&name);
-                        return Ok(());
+                        return Ok(node.assign_untyped(&name));
                     }
                     Err(crate::node::wrong_kind("ScalarNode", node))
                 })?;
             }
-        }
-        Ok(())
+            Ok(changed)
+        })
     }
 }

@@ -1,13 +1,15 @@
 //! `replacements`: a field of one object, or a part of it, copied into fields of others.
 
-use super::Transformer;
+use std::borrow::Cow;
+
 use super::structured;
+use super::{Pass, Transformer};
 use crate::Error;
-use crate::error::Within;
+use crate::error::{Problems, Within};
+use crate::files::Loaded;
 use crate::kustomization::{Fields, document};
-use crate::node::{Create, Growth, Node, Size, check_length, lookup, split_bracketed};
+use crate::node::{Create, Growth, Node, Size, Style, check_length, lookup, split_bracketed, wrong_kind};
 use crate::resource::{Gvk, Id, Resource, Resources};
-use crate::schema::Schema;
 use crate::select::Selector;
 
 /// The path that is meant where none is given.
@@ -101,7 +103,16 @@ impl Replacement {
 
 /// All replacements of a kustomization, files read.
 pub(crate) struct Replacements {
-    list: Vec<Replacement>,
+    list: Vec<Entry>,
+}
+
+/// A replacement and where it is written.
+struct Entry {
+    /// The entry of the kustomization.
+    field: String,
+    /// The file, when it is not in the kustomization itself.
+    file: Option<String>,
+    replacement: Replacement,
 }
 
 impl Replacements {
@@ -109,20 +120,40 @@ impl Replacements {
     ///
     /// # Errors
     /// When an entry has both a path and more, or a file holds no replacements.
-    pub fn new(entries: Vec<Replacement>, load: impl Fn(&str) -> Result<Vec<u8>, Error>) -> Result<Self, Error> {
+    pub fn new(entries: Vec<Replacement>, load: impl Fn(&str) -> Result<Loaded, Error>) -> Result<Self, Error> {
+        let mut problems = Problems::default();
         let mut list = Vec::new();
-        for entry in entries {
-            if entry.path.is_empty() {
-                list.push(entry);
+        for (at, entry) in entries.into_iter().enumerate() {
+            let field = format!("replacements[{at}]");
+            let read = Self::read(entry, &load).map_err(|error| error.in_field(&field));
+            let Some((file, replacements)) = problems.note(read)? else {
                 continue;
-            }
-            if entry.source.is_some() || !entry.targets.is_empty() {
-                return Err(Error::new("cannot specify both path and inline replacement"));
-            }
-            let path = entry.path;
-            list.extend(Self::parse(&load(&path)?).within(|| format!("replacements file '{path}'"))?);
+            };
+            list.extend(replacements.into_iter().map(|replacement| Entry {
+                field: field.clone(),
+                file: file.clone(),
+                replacement,
+            }));
         }
+        problems.finish()?;
         Ok(Self { list })
+    }
+
+    /// An entry's replacements, and the file they are in when that is not the kustomization's.
+    fn read(
+        entry: Replacement,
+        load: &impl Fn(&str) -> Result<Loaded, Error>,
+    ) -> Result<(Option<String>, Vec<Replacement>), Error> {
+        if entry.path.is_empty() {
+            return Ok((None, vec![entry]));
+        }
+        if entry.source.is_some() || !entry.targets.is_empty() {
+            return Err(Error::new("cannot specify both path and inline replacement"));
+        }
+        let file = load(&entry.path)?;
+        let replacements = Self::parse(&file.content).within(|| format!("replacements file '{}'", entry.path));
+        let replacements = replacements.map_err(Error::without_field).in_file(&file.path)?;
+        Ok((Some(file.path), replacements))
     }
 
     /// A file: one replacement or a list of them.
@@ -136,41 +167,82 @@ impl Replacements {
             Some(items) => items
                 .iter()
                 .map(|item| {
-                    Fields::loose(Some(item), "")?.map_or(Ok(Replacement::default()), |mut fields| {
-                        Replacement::decode(&mut fields)
-                    })
+                    let replacement = Fields::loose(Some(item), "", Replacement::decode)?;
+                    Ok(replacement.unwrap_or_default())
                 })
                 .collect(),
-            None => match Fields::loose(Some(&node), "")? {
-                Some(mut fields) => Ok(vec![Replacement::decode(&mut fields)?]),
-                None => Ok(Vec::new()),
-            },
+            None => Ok(Fields::loose(Some(&node), "", Replacement::decode)?
+                .into_iter()
+                .collect()),
         }
     }
 
     /// From a plugin configuration.
-    pub fn decode(fields: &mut Fields<'_>, load: impl Fn(&str) -> Result<Vec<u8>, Error>) -> Result<Self, Error> {
+    pub fn decode(fields: &mut Fields<'_>, load: impl Fn(&str) -> Result<Loaded, Error>) -> Result<Self, Error> {
         Self::new(fields.list("replacements", Replacement::decode)?, load)
     }
 }
 
 impl Transformer for Replacements {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         let mut growth = Growth::new();
-        for replacement in &self.list {
-            if (replacement.source.is_none() && replacement.value.is_none()) || replacement.targets.is_empty() {
-                return Err(Error::new("replacements must specify a source and at least one target"));
-            }
-            let value = match (&replacement.source, &replacement.value) {
-                (Some(_), Some(_)) => return Err(Error::new("value and resource selectors are mutually exclusive")),
-                (Some(source), None) => source.read(resources)?,
-                (None, Some(value)) => plain_source(value),
-                (None, None) => continue,
-            };
-            for target in &replacement.targets {
-                target.write(resources, &value, &mut growth)?;
-            }
+        let mut problems = Problems::default();
+        for entry in &self.list {
+            let replaced = entry
+                .replacement
+                .replace(resources, pass, &mut growth, &mut |place, result| {
+                    problems
+                        .note(result.map_err(|error| entry.place(error, place)))
+                        .map(drop)
+                });
+            replaced.map_err(|error| entry.place(error, ""))?;
             resources.drop_empty();
+        }
+        problems.finish()
+    }
+}
+
+/// Keeps the error of a part of a replacement, named by its path, so that the next one follows; an error ends the build.
+type Note<'a> = &'a mut dyn FnMut(&str, Result<(), Error>) -> Result<(), Error>;
+
+impl Entry {
+    /// Adds the place of a part of the replacement to an error.
+    fn place(&self, error: Error, part: &str) -> Error {
+        let error = error.in_field(&format!("{}{part}", self.field));
+        match &self.file {
+            Some(file) => error.in_file(file),
+            None => error,
+        }
+    }
+}
+
+impl Replacement {
+    fn replace(
+        &self,
+        resources: &mut Resources,
+        pass: &Pass<'_>,
+        growth: &mut Growth,
+        note: Note<'_>,
+    ) -> Result<(), Error> {
+        pass.go_on()?;
+        let value = match (&self.source, &self.value) {
+            _ if (self.source.is_none() && self.value.is_none()) || self.targets.is_empty() => {
+                Err(Error::new("replacements must specify a source and at least one target"))
+            }
+            (Some(_), Some(_)) => Err(Error::new("value and resource selectors are mutually exclusive")),
+            (Some(source), _) => match source.read(resources) {
+                Ok(value) => Ok(value),
+                Err(error) => return note(".source", Err(error)),
+            },
+            (None, value) => Ok(plain_source(value.as_deref().unwrap_or_default())),
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(error) => return note("", Err(error)),
+        };
+        for (at, target) in self.targets.iter().enumerate() {
+            let written = target.write(resources, &value, pass, growth);
+            note(&format!(".targets[{at}]"), written)?;
         }
         Ok(())
     }
@@ -254,7 +326,14 @@ impl Source {
 }
 
 impl Target {
-    fn write(&self, resources: &mut Resources, value: &Value, growth: &mut Growth) -> Result<(), Error> {
+    fn write(
+        &self,
+        resources: &mut Resources,
+        value: &Value,
+        pass: &Pass<'_>,
+        growth: &mut Growth,
+    ) -> Result<(), Error> {
+        let mut problems = Problems::default();
         let size = Size::of(&value.node);
         let select = self
             .select
@@ -293,16 +372,30 @@ impl Target {
             let Some(resource) = resources.get_mut(at) else {
                 continue;
             };
-            for path in paths {
-                self.copy(&mut resource.node, value, path, size, growth)
-                    .within(|| format!("replacing in {}", ids.first().cloned().unwrap_or_default()))?;
-            }
-            resource.settle_cells();
+            let changed = pass.on(resource, |resource| {
+                let mut changed = false;
+                for path in paths {
+                    changed |= self
+                        .copy(&mut resource.node, value, path, size, growth)
+                        .within(|| format!("replacing in {}", ids.first().cloned().unwrap_or_default()))?;
+                }
+                resource.settle_cells();
+                Ok(changed)
+            });
+            problems.note(changed)?;
         }
-        Ok(())
+        problems.finish()
     }
 
-    fn copy(&self, object: &mut Node, value: &Value, path: &str, size: Size, growth: &mut Growth) -> Result<(), Error> {
+    /// Copies the value into a field. Whether anything is another one now.
+    fn copy(
+        &self,
+        object: &mut Node,
+        value: &Value,
+        path: &str,
+        size: Size,
+        growth: &mut Growth,
+    ) -> Result<bool, Error> {
         let create = self.options.create.then_some(match value.node {
             Node::Map(_) => Create::Map,
             Node::List(_) => Create::List,
@@ -310,18 +403,22 @@ impl Target {
         });
         let parts = split_bracketed(path, '.');
         check_length(&parts)?;
-        if structured::replace(object, &parts, value, create)? {
-            return Ok(());
+        if structured::replace(object, &parts, value, create, growth)? {
+            return Ok(true);
         }
-        let found = visit(object, &parts, create, &mut |node| {
+        let mut changed = false;
+        let found = visit(object, &parts, create, &mut |node: &mut Node| {
             growth.take(size, parts.len())?;
-            self.set(node, value, growth)
+            let before = node.fingerprint();
+            self.set(node, value, growth)?;
+            changed |= node.fingerprint() != before;
+            Ok(())
         })
         .within(|| self.not_found(path))?;
         if found == 0 {
             return Err(Error::new(self.not_found(path)));
         }
-        Ok(())
+        Ok(changed)
     }
 
     fn not_found(&self, path: &str) -> String {
@@ -358,7 +455,7 @@ impl Target {
 }
 
 /// Puts a value in place of a node: a scalar gets its characters and keeps its type.
-pub(super) fn write(node: &mut Node, value: &Node, text: &str) -> Result<(), Error> {
+fn write(node: &mut Node, value: &Node, text: &str) -> Result<(), Error> {
     if node.is_scalar() {
         return node.replace_text(text);
     }
@@ -366,25 +463,104 @@ pub(super) fn write(node: &mut Node, value: &Node, text: &str) -> Result<(), Err
     Ok(())
 }
 
+/// A tree that paths of replacements lead through.
+pub(super) trait Tree: Sized {
+    /// The items of a list.
+    ///
+    /// # Errors
+    /// When this is something else.
+    fn items(&mut self) -> Result<&mut Vec<Self>, Error>;
+
+    /// The value of a field when this is a mapping that has it.
+    fn field(&self, name: &str) -> Option<&Self>;
+
+    /// The value of a field; `missing` is what to make when the mapping does not have it. None in null.
+    ///
+    /// # Errors
+    /// When this is something else than a mapping.
+    fn field_mut(&mut self, name: &str, missing: Option<Create>) -> Result<Option<&mut Self>, Error>;
+
+    /// The text that patterns are compared with.
+    fn written(&self) -> Cow<'_, str>;
+
+    /// Something empty.
+    fn made(kind: Create) -> Self;
+
+    /// A scalar that becomes what it looks like.
+    fn untyped(text: &str) -> Self;
+
+    /// The characters of a scalar that is not null.
+    fn scalar(&self) -> Option<Cow<'_, str>>;
+}
+
+impl Tree for Node {
+    fn items(&mut self) -> Result<&mut Vec<Self>, Error> {
+        match self {
+            Node::List(items) => Ok(items),
+            other => Err(wrong_kind("SequenceNode", other)),
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        self.get(name)
+    }
+
+    fn field_mut(&mut self, name: &str, missing: Option<Create>) -> Result<Option<&mut Self>, Error> {
+        match self {
+            Node::Null { .. } => Ok(None),
+            Node::Map(map) => {
+                if let (false, Some(missing)) = (map.contains_key(name), missing) {
+                    map.insert(name.to_owned(), missing.node());
+                }
+                Ok(map.get_mut(name))
+            }
+            other => Err(wrong_kind("MappingNode", other)),
+        }
+    }
+
+    fn written(&self) -> Cow<'_, str> {
+        match self {
+            // Patterns see the quotes.
+            Node::Text(text) if matches!(text.style, Style::Quoted(_)) => {
+                Cow::Owned(structured::styled(self).to_string())
+            }
+            _ => self.text(),
+        }
+    }
+
+    fn made(kind: Create) -> Self {
+        kind.node()
+    }
+
+    fn untyped(text: &str) -> Self {
+        Node::untyped(text)
+    }
+
+    fn scalar(&self) -> Option<Cow<'_, str>> {
+        (self.is_scalar() && !self.is_null()).then(|| self.text())
+    }
+}
+
 /// Calls `set` for every node a path leads to; `*` is every item, `[field=regex]` the matching ones. The result is how many.
+/// What a path finds inside of a text that is YAML counts, but is not set: upstream does so to a copy.
 ///
 /// # Errors
 /// When a step meets the wrong kind of node, an index is out of bounds, or `set` fails.
-pub(super) fn visit(
-    node: &mut Node,
+pub(super) fn visit<T: Tree>(
+    node: &mut T,
     path: &[String],
     create: Option<Create>,
-    set: &mut dyn FnMut(&mut Node) -> Result<(), Error>,
+    set: &mut dyn FnMut(&mut T) -> Result<(), Error>,
 ) -> Result<usize, Error> {
     let Some((first, rest)) = path.split_first() else {
         set(node)?;
         return Ok(1);
     };
-    let after = |create: Create| create.before(rest.first().map(String::as_str));
+    let after = create.map(|create| create.before(rest.first().map(String::as_str)));
     if let Ok(index) = first.parse::<usize>() {
-        let items = items(node)?;
-        if let (true, Some(create)) = (items.len() == index, create) {
-            items.push(after(create).node());
+        let items = node.items()?;
+        if let (true, Some(after)) = (items.len() == index, after) {
+            items.push(T::made(after));
         }
         let count = items.len();
         let item = items
@@ -393,67 +569,71 @@ pub(super) fn visit(
         return visit(item, rest, create, set);
     }
     if let Some(inner) = first.strip_prefix('[').and_then(|first| first.strip_suffix(']')) {
-        let (field, pattern) = inner
-            .split_once('=')
-            .ok_or_else(|| Error::new("list path element must contain fieldName=fieldValue for element to match"))?;
-        let pattern_of = || {
-            regex::Regex::new(pattern).map_err(|error| Error::new(format!("error parsing regexp '{pattern}': {error}")))
-        };
-        let regex = pattern_of()?;
-        let items = items(node)?;
-        let mut found = 0;
-        for _ in 0..2 {
-            for item in items.iter_mut() {
-                let text = if field.is_empty() {
-                    Some(item.text())
-                } else {
-                    item.get(field).map(Node::text)
-                };
-                if text.is_some_and(|text| regex.is_match(text.trim())) {
-                    found += if field.is_empty() {
-                        set(item)?;
-                        1
-                    } else {
-                        visit(item, rest, create, set)?
-                    };
-                }
-            }
-            if found > 0 || create.is_none() {
-                break;
-            }
-            items.push(if field.is_empty() {
-                Node::untyped(pattern)
-            } else {
-                Node::Map([(field.to_owned(), Node::untyped(pattern))].into())
-            });
-        }
-        return Ok(found);
+        return visit_matching(node, inner, rest, create, set);
     }
     if first == "*" {
-        return items(node)?
+        return node
+            .items()?
             .iter_mut()
             .try_fold(0, |found, item| Ok(found + visit(item, rest, create, set)?));
     }
-    match node {
-        Node::Null { .. } => Ok(0),
-        Node::Map(map) => {
-            if let (false, Some(create)) = (map.contains_key(first), create) {
-                map.insert(first.clone(), after(create).node());
-            }
-            match map.get_mut(first) {
-                Some(field) => visit(field, rest, create, set),
-                None => Ok(0),
-            }
-        }
-        other => Err(crate::node::wrong_kind("MappingNode", other)),
+    let Some(field) = node.field_mut(first, after)? else {
+        return Ok(0);
+    };
+    match field.scalar().filter(|_| !rest.is_empty()) {
+        None => visit(field, rest, create, set),
+        Some(text) => match yaml::read_styled(&text).map_err(|error| Error::new(error.to_string()))? {
+            Some(mut document) => visit(&mut document.root, rest, create, &mut |_| Ok(())),
+            None => Ok(0),
+        },
     }
 }
 
-fn items(node: &mut Node) -> Result<&mut Vec<Node>, Error> {
-    match node {
-        Node::List(items) => Ok(items),
-        other => Err(crate::node::wrong_kind("SequenceNode", other)),
+/// [`visit`] for the items that match `field=regex`, or `=regex`.
+fn visit_matching<T: Tree>(
+    node: &mut T,
+    condition: &str,
+    rest: &[String],
+    create: Option<Create>,
+    set: &mut dyn FnMut(&mut T) -> Result<(), Error>,
+) -> Result<usize, Error> {
+    let (field, pattern) = condition
+        .split_once('=')
+        .ok_or_else(|| Error::new("list path element must contain fieldName=fieldValue for element to match"))?;
+    let regex =
+        regex::Regex::new(pattern).map_err(|error| Error::new(format!("error parsing regexp '{pattern}': {error}")))?;
+    let items = node.items()?;
+    let mut found = 0;
+    for _ in 0..2 {
+        for item in items.iter_mut() {
+            let text = if field.is_empty() {
+                Some(item.written())
+            } else {
+                item.field(field).map(T::written)
+            };
+            if text.is_some_and(|text| regex.is_match(text.trim())) {
+                found += if field.is_empty() {
+                    set(item)?;
+                    1
+                } else {
+                    visit(item, rest, create, set)?
+                };
+            }
+        }
+        if found > 0 || create.is_none() {
+            break;
+        }
+        items.push(if field.is_empty() {
+            T::untyped(pattern)
+        } else {
+            let mut item = T::made(Create::Map);
+            if let Some(value) = item.field_mut(field, Some(Create::Scalar))? {
+                *value = T::untyped(pattern);
+            }
+            item
+        });
     }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -464,9 +644,12 @@ mod tests {
         let mut tree =
             Node::from_json(serde_json::json!({"a": [{"n": "x", "v": "1"}, {"n": "xy", "v": "2"}], "s": "t"}));
         let create = create.then_some(Create::Scalar);
-        let found = visit(&mut tree, &split_bracketed(path, '.'), create, &mut |node| {
-            node.replace_text("new")
-        });
+        let found = visit(
+            &mut tree,
+            &split_bracketed(path, '.'),
+            create,
+            &mut |node: &mut Node| node.replace_text("new"),
+        );
         assert_eq!(
             found.ok().filter(|found| *found > 0).map(|_| tree.to_json()),
             expected,

@@ -1,12 +1,11 @@
 //! `replicas`: how many of a named workload.
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::fields::{FieldSpec, Target, apply, field_spec};
 use crate::kustomization::{Fields, Replica};
 use crate::node::{Node, wrong_kind};
 use crate::resource::Resources;
-use crate::schema::Schema;
 
 /// Sets the count of the objects of one name.
 pub(crate) struct Replicas {
@@ -27,27 +26,27 @@ impl Replicas {
 }
 
 impl Transformer for Replicas {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         let mut found = false;
         for spec in &self.fields {
-            for resource in resources.iter_mut().filter(|resource| !resource.node.is_empty()) {
+            let objects = resources.iter_mut().filter(|resource| !resource.node.is_empty());
+            pass.each(objects, |resource| {
                 let mut ids: Vec<_> = resource.previous_ids().collect();
                 ids.push(resource.id());
                 if !ids
                     .iter()
                     .any(|id| id.name == self.replica.name && id.gvk.is_selected_by(&spec.gvk))
                 {
-                    continue;
+                    return Ok(false);
                 }
                 found = true;
                 apply(&mut resource.node, spec, Target::Scalar, &mut |node| {
                     if !node.is_scalar() {
                         return Err(wrong_kind("ScalarNode", node));
                     }
-                    node.assign(Node::Number(self.replica.count.into()));
-                    Ok(())
-                })?;
-            }
+                    Ok(node.assign(Node::Number(serde_json::Number::from(self.replica.count).into())))
+                })
+            })?;
         }
         if found {
             return Ok(());

@@ -2,11 +2,10 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
 use crate::kustomization::SortOptions;
-use crate::resource::{Gvk, Id, Resources};
-use crate::schema::Schema;
+use crate::resource::{Gvk, Id, Resource, Resources};
 
 /// Kinds that others depend on.
 const FIRST: &[&str] = &[
@@ -109,21 +108,18 @@ pub(crate) fn order_of_kind(gvk: &Gvk) -> (i64, String) {
     (rank(&gvk.kind, FIRST, LAST), type_text(gvk))
 }
 
-fn compare(a: &(i64, Id), b: &(i64, Id)) -> Ordering {
-    let ((rank_a, a), (rank_b, b)) = (a, b);
-    if a.gvk != b.gvk {
-        let (text_a, text_b) = (type_text(&a.gvk), type_text(&b.gvk));
-        let namespaces = a.gvk.kind == "Namespace"
-            && b.gvk.kind == "Namespace"
-            && (a.gvk.group.is_empty() || b.gvk.group.is_empty());
-        let by_text = if namespaces {
-            Reverse(text_a).cmp(&Reverse(text_b))
-        } else {
-            text_a.cmp(&text_b)
-        };
-        return rank_a.cmp(rank_b).then(by_text);
-    }
-    let text = |id: &Id| {
+/// An object with all that its place depends on.
+struct Placed {
+    rank: i64,
+    gvk: Gvk,
+    kind: String,
+    id: String,
+    resource: Resource,
+}
+
+impl Placed {
+    fn of(resource: Resource, sort: &Sort) -> Self {
+        let Id { gvk, name, namespace } = resource.id();
         let or = |part: &str, none: &str| {
             if part.is_empty() {
                 none.to_owned()
@@ -131,25 +127,36 @@ fn compare(a: &(i64, Id), b: &(i64, Id)) -> Ordering {
                 part.to_owned()
             }
         };
-        format!("{}|{}|{}", id.gvk, or(&id.namespace, "~X"), or(&id.name, "~N"))
-    };
-    text(a).cmp(&text(b))
+        Self {
+            rank: rank(&gvk.kind, &sort.first, &sort.last),
+            kind: type_text(&gvk),
+            id: format!("{gvk}|{}|{}", or(&namespace, "~X"), or(&name, "~N")),
+            gvk,
+            resource,
+        }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.gvk, &other.gvk);
+        if a == b {
+            return self.id.cmp(&other.id);
+        }
+        let namespaces = a.kind == "Namespace" && b.kind == "Namespace" && (a.group.is_empty() || b.group.is_empty());
+        let by_text = if namespaces {
+            Reverse(&self.kind).cmp(&Reverse(&other.kind))
+        } else {
+            self.kind.cmp(&other.kind)
+        };
+        self.rank.cmp(&other.rank).then(by_text)
+    }
 }
 
 impl Transformer for Sort {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, _: &Pass<'_>) -> Result<(), Error> {
         let list = std::mem::take(resources).into_list();
-        let mut keyed: Vec<_> = list
-            .into_iter()
-            .map(|resource| {
-                (
-                    (rank(&resource.kind(), &self.first, &self.last), resource.id()),
-                    resource,
-                )
-            })
-            .collect();
-        keyed.sort_by(|(a, _), (b, _)| compare(a, b));
-        *resources = Resources::from_list(keyed.into_iter().map(|(_, resource)| resource).collect());
+        let mut placed: Vec<Placed> = list.into_iter().map(|resource| Placed::of(resource, self)).collect();
+        placed.sort_by(Placed::compare);
+        *resources = Resources::from_list(placed.into_iter().map(|placed| placed.resource).collect());
         resources.check_unique()
     }
 }
@@ -157,7 +164,6 @@ impl Transformer for Sort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::Resource;
 
     fn check(input: &[(&str, &str)], expected: &[&str]) {
         let object = |(kind, name): &(&str, &str)| {
@@ -166,7 +172,12 @@ mod tests {
             ))
         };
         let mut resources = Resources::from_list(input.iter().map(object).collect());
-        Sort::legacy().transform(&mut resources, Schema::builtin()).unwrap();
+        let pass = Pass {
+            schema: crate::schema::Schema::builtin(),
+            author: None,
+            stop: &|| false,
+        };
+        Sort::legacy().transform(&mut resources, &pass).unwrap();
         assert_eq!(resources.iter().map(Resource::name).collect::<Vec<_>>(), expected);
     }
 

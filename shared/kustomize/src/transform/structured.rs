@@ -1,15 +1,14 @@
-//! Replacements that reach into JSON or YAML kept as text in a field, as ConfigMaps have it.
-//!
-//! JSON is written anew. Of YAML only the replaced scalar changes, so that the rest of the text stays as it is; creating
-//! fields in it, or replacing a list or mapping, is not supported yet.
+//! Replacements that reach into JSON or YAML kept as text in a field, as ConfigMaps have it. The whole text is written
+//! anew, JSON from its values, YAML from its tree with comments and quotes.
 
-use yaml::{Dialect, Value as Yaml};
+use std::borrow::Cow;
+
+use yaml::{Content, Dialect, Quoting, ScalarKind, Styled, StyledScalar};
 
 use super::hash::go_json;
-use super::replacements::{Value, visit, write};
+use super::replacements::{Tree, Value, visit};
 use crate::Error;
-use crate::node::{Create, Node, lookup, lookup_mut};
-use crate::unsupported::NESTED_YAML;
+use crate::node::{Create, Growth, Node, Size, Style, lookup, lookup_mut};
 
 /// The longest text that a replacement may make.
 const MAX_TEXT: usize = 16 << 20;
@@ -17,12 +16,13 @@ const MAX_TEXT: usize = 16 << 20;
 /// Replaces inside a text if a path leads into one. False when it does not, or nothing is found there.
 ///
 /// # Errors
-/// When the text is YAML and the replacement is not supported.
+/// When the new text would be too long.
 pub(super) fn replace(
     object: &mut Node,
     path: &[String],
     value: &Value,
     create: Option<Create>,
+    growth: &mut Growth,
 ) -> Result<bool, Error> {
     for length in 1..path.len() {
         let (outer, inner) = path.split_at(length);
@@ -33,23 +33,38 @@ pub(super) fn replace(
             continue;
         }
         let text = field.text().into_owned();
-        let Ok(documents) = yaml::parse(&text, Dialect::V3) else {
+        let Ok(document) = yaml::read_styled(&text) else {
             continue;
         };
-        let Some(document) = documents.first() else {
+        let Some(mut document) = document else {
             return Ok(false);
         };
-        if !matches!(document.value, Yaml::Map(_) | Yaml::Seq(_)) {
+        let size = Size::of(&value.node);
+        let mut full = None;
+        let found = visit(&mut document.root, inner, create, &mut |node: &mut Styled| {
+            if let Err(error) = growth.take(size, path.len()) {
+                full = Some(error);
+            }
+            if full.is_none() {
+                put(node, value);
+            }
+            Ok(())
+        });
+        if let Some(error) = full {
+            return Err(error);
+        }
+        if found.unwrap_or(0) == 0 {
             return Ok(false);
         }
+        let written = document.to_string();
         let new = if text.trim_start().starts_with(['{', '[']) {
-            in_json(&text, document, inner, value, create)
+            as_json(&written, &text)
         } else {
-            in_yaml(&text, document, inner, value, create)?
+            Some(written.trim().to_owned())
         };
         let Some(new) = new else { return Ok(false) };
         if new.len() > MAX_TEXT {
-            return Err(Error::new(format!("a text of more than {MAX_TEXT} bytes")));
+            return Err(Error::fatal(format!("a text of more than {MAX_TEXT} bytes")));
         }
         if let Ok(Some(field)) = lookup_mut(object, outer) {
             field.replace_text(&new)?;
@@ -59,26 +74,125 @@ pub(super) fn replace(
     Ok(false)
 }
 
-fn in_json(
-    text: &str,
-    document: &yaml::Node,
-    path: &[String],
-    value: &Value,
-    create: Option<Create>,
-) -> Option<String> {
-    let mut tree = Node::from_json(document.to_json().ok()?);
-    let found = visit(&mut tree, path, create, &mut |node| {
-        write(node, &value.node, &value.text)
+/// Puts a value in place of a node: a scalar gets its characters and keeps its type.
+fn put(node: &mut Styled, value: &Value) {
+    match &mut node.content {
+        Content::Scalar(scalar) => value.text.clone_into(&mut scalar.text),
+        _ => *node = styled(&value.node),
+    }
+}
+
+/// A tree with the style it is known to have.
+pub(super) fn styled(node: &Node) -> Styled {
+    let scalar = |text: Cow<'_, str>, quoting, kind| {
+        Content::Scalar(StyledScalar {
+            text: text.into_owned(),
+            quoting,
+            kind,
+        })
+    };
+    match node {
+        Node::List(items) => Content::List {
+            flow: false,
+            items: items.iter().map(styled).collect(),
+        },
+        Node::Map(map) => Content::Map {
+            flow: false,
+            entries: (map.iter())
+                .map(|(key, value)| {
+                    (
+                        scalar(key.into(), Quoting::Plain, Some(ScalarKind::Str)).into(),
+                        styled(value),
+                    )
+                })
+                .collect(),
+        },
+        Node::Text(text) => match text.style {
+            Style::Untyped => scalar(node.text(), Quoting::Plain, None),
+            Style::Quoted(quoting) => scalar(node.text(), quoting, Some(ScalarKind::Str)),
+            Style::Plain => scalar(node.text(), Quoting::Plain, Some(ScalarKind::Str)),
+        },
+        Node::Null { .. } | Node::Bool(_) | Node::Number(_) => scalar(node.text(), Quoting::Plain, None),
+    }
+    .into()
+}
+
+impl Tree for Styled {
+    fn items(&mut self) -> Result<&mut Vec<Self>, Error> {
+        match &mut self.content {
+            Content::List { items, .. } => Ok(items),
+            other => Err(wrong("SequenceNode", other)),
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&Self> {
+        self.get(name)
+    }
+
+    fn field_mut(&mut self, name: &str, missing: Option<Create>) -> Result<Option<&mut Self>, Error> {
+        match &mut self.content {
+            Content::Scalar(StyledScalar {
+                kind: Some(ScalarKind::Null),
+                ..
+            }) => Ok(None),
+            Content::Map { entries, .. } => {
+                let at = entries.iter().position(|(key, _)| key.is(name));
+                if let (None, Some(missing)) = (at, missing) {
+                    entries.push((Styled::untyped(name), Self::made(missing)));
+                }
+                let at = at.unwrap_or(entries.len().saturating_sub(1));
+                Ok(entries
+                    .get_mut(at)
+                    .filter(|(key, _)| key.is(name))
+                    .map(|(_, value)| value))
+            }
+            other => Err(wrong("MappingNode", other)),
+        }
+    }
+
+    fn written(&self) -> Cow<'_, str> {
+        Cow::Owned(self.to_string())
+    }
+
+    fn made(kind: Create) -> Self {
+        match kind {
+            Create::Scalar => Styled::untyped(""),
+            Create::List => styled(&Node::List(Vec::new())),
+            Create::Map => styled(&Node::map()),
+        }
+    }
+
+    fn untyped(text: &str) -> Self {
+        Styled::untyped(text)
+    }
+
+    fn scalar(&self) -> Option<Cow<'_, str>> {
+        match &self.content {
+            Content::Scalar(scalar) => Some(Cow::Borrowed(&scalar.text)),
+            _ => None,
+        }
+    }
+}
+
+fn wrong(expected: &str, found: &Content) -> Error {
+    let found = match found {
+        Content::Scalar(_) => "ScalarNode",
+        Content::List { .. } => "SequenceNode",
+        Content::Map { .. } => "MappingNode",
+        Content::Alias(_) => "AliasNode",
+    };
+    Error::new(format!("wrong node kind: expected {expected} but got {found}"))
+}
+
+/// The text as JSON, with one entry per line if it was like that before.
+fn as_json(text: &str, before: &str) -> Option<String> {
+    let documents = yaml::parse_json(text, Dialect::V3).ok()?;
+    let (_, json) = documents.first()?;
+    Some(if before.contains('\n') && before.contains("  ") {
+        indented(json, 0)
+    } else {
+        go_json(json)
     })
-    .ok()?;
-    if found == 0 {
-        return None;
-    }
-    let json = tree.into_json();
-    if text.contains('\n') && text.contains("  ") {
-        return Some(indented(&json, 0));
-    }
-    Some(go_json(&json))
 }
 
 /// JSON with one entry per line.
@@ -111,137 +225,37 @@ fn indented(value: &serde_json::Value, depth: usize) -> String {
     }
 }
 
-fn in_yaml(
-    text: &str,
-    document: &yaml::Node,
-    path: &[String],
-    value: &Value,
-    create: Option<Create>,
-) -> Result<Option<String>, Error> {
-    let mut found = Vec::new();
-    if find(document, path, &mut found).is_none() || found.is_empty() {
-        if create.is_none() {
-            return Ok(None);
-        }
-        return Err(unsupported(path));
-    }
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let mut edits: Vec<(usize, usize, String)> = Vec::new();
-    for node in found {
-        let start = offset(&lines, node.position).ok_or_else(|| unsupported(path))?;
-        let (end, new) = edit(&text[start..], node, value).ok_or_else(|| unsupported(path))?;
-        edits.push((start, start + end, new));
-    }
-    edits.sort();
-    let mut result = text.to_owned();
-    for (start, end, new) in edits.into_iter().rev() {
-        result.replace_range(start..end, &new);
-    }
-    Ok(Some(result.trim().to_owned()))
-}
-
-fn unsupported(path: &[String]) -> Error {
-    Error::new(format!("'{}': {NESTED_YAML}", path.join(".")))
-}
-
-fn find<'a>(node: &'a yaml::Node, path: &[String], found: &mut Vec<&'a yaml::Node>) -> Option<()> {
-    let Some((first, rest)) = path.split_first() else {
-        found.push(node);
-        return Some(());
-    };
-    if let Ok(index) = first.parse::<usize>() {
-        return find(node.as_seq()?.get(index)?, rest, found);
-    }
-    if first == "*" {
-        return node.as_seq()?.iter().try_for_each(|item| find(item, rest, found));
-    }
-    if let Some((field, pattern)) = first
-        .strip_prefix('[')
-        .and_then(|first| first.strip_suffix(']'))
-        .and_then(|inner| inner.split_once('='))
-    {
-        let regex = regex::Regex::new(pattern).ok()?;
-        for item in node.as_seq()? {
-            let text = if field.is_empty() { Some(item) } else { item.get(field) }
-                .and_then(|value| value.to_json().ok())
-                .map(Node::from_json);
-            if text.is_some_and(|text| regex.is_match(&text.text())) {
-                find(item, if field.is_empty() { &[] } else { rest }, found)?;
-            }
-        }
-        return Some(());
-    }
-    find(node.get(first)?, rest, found)
-}
-
-fn offset(lines: &[&str], position: yaml::Position) -> Option<usize> {
-    let line = position.line.checked_sub(1)?;
-    let before: usize = lines.get(..line)?.iter().map(|line| line.len()).sum();
-    let column = lines
-        .get(line)?
-        .char_indices()
-        .nth(position.column.checked_sub(1)?)
-        .map(|(at, _)| at)?;
-    Some(before + column)
-}
-
-/// How long the scalar at the start of the text is, and what to write in its place.
-fn edit(text: &str, node: &yaml::Node, value: &Value) -> Option<(usize, String)> {
-    let mut scalar = Node::from_json(node.to_json().ok()?);
-    if !scalar.is_scalar() || !value.node.is_scalar() || value.text.contains('\n') {
-        return None;
-    }
-    scalar.replace_text(&value.text).ok()?;
-    let line = text.lines().next()?;
-    let quote = line.chars().next()?;
-    if matches!(quote, '"' | '\'') {
-        let end = line[1..].find(quote)? + 2;
-        let plain =
-            !line[1..end - 1].contains('\\') && !line[end..].starts_with(quote) && !value.text.contains([quote, '\\']);
-        return plain.then(|| (end, format!("{quote}{}{quote}", value.text)));
-    }
-    if matches!(quote, '|' | '>' | '&' | '!' | '*') {
-        return None;
-    }
-    let end = line.find(" #").unwrap_or(line.len());
-    let end = line[..end].trim_end().len();
-    let old = yaml::parse(&line[..end], Dialect::V3).ok()?;
-    if old.first().map(|old| &old.value) != Some(&node.value) {
-        return None;
-    }
-    let written = yaml::to_string(&scalar.to_json());
-    Some((end, written.trim_end().to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(text: &str, path: &[&str], value: &str, expected: Option<&str>) {
+    fn check(text: &str, path: &[&str], value: Node, create: Option<Create>, expected: Option<&str>) {
         let mut object = Node::from_json(serde_json::json!({"data": {"f": text}}));
-        let path: Vec<String> = ["data", "f"]
-            .iter()
-            .chain(path)
+        let path: Vec<String> = (["data", "f"].iter().chain(path))
             .map(|part| (*part).to_owned())
             .collect();
         let value = Value {
-            node: Node::string(value),
-            text: value.to_owned(),
+            text: value.text().into_owned(),
+            node: value,
         };
-        let replaced = replace(&mut object, &path, &value, None).unwrap();
+        let replaced = replace(&mut object, &path, &value, create, &mut Growth::new()).unwrap();
         let result = lookup(&object, &path[..2]).unwrap().unwrap().text().into_owned();
         assert_eq!(replaced.then_some(result.as_str()), expected, "{text}");
     }
 
+    fn text(text: &str, path: &[&str], value: &str, expected: Option<&str>) {
+        check(text, path, Node::string(value), None, expected);
+    }
+
     #[test]
     fn json_is_written_anew() {
-        check(
+        text(
             "{\"b\": 1, \"a\": {\"x\": \"y\"}}",
             &["a", "x"],
             "z",
             Some("{\"a\":{\"x\":\"z\"},\"b\":1}"),
         );
-        check(
+        text(
             "{\n  \"a\": [\"x\"]\n}",
             &["a", "0"],
             "z",
@@ -250,16 +264,30 @@ mod tests {
     }
 
     #[test]
-    fn only_the_scalar_changes_in_yaml() {
-        check(
-            "# head\nb: 1 # one\na:\n- x: \"y\"\n",
+    fn yaml_keeps_its_order_comments_and_quotes() {
+        text(
+            "# head\nb: 1 # one\na:\n    - x: \"y\"\n",
             &["a", "0", "x"],
             "z",
             Some("# head\nb: 1 # one\na:\n- x: \"z\""),
         );
-        check("b: 1 # one\n", &["b"], "2", Some("b: 2 # one"));
-        check("b: x\n", &["b"], "2", Some("b: \"2\""));
-        check("b: x\n", &["c"], "2", None);
-        check("no structure", &["c"], "2", None);
+        text("b: 1 # one\n", &["b"], "2", Some("b: 2 # one"));
+        text("b: x\n", &["b"], "2", Some("b: \"2\""));
+        text("b: x\n", &["c"], "2", None);
+        text("no structure", &["c"], "2", None);
+    }
+
+    #[test]
+    fn fields_are_created_and_collections_replaced() {
+        let list = || Node::List(vec![Node::string("x"), Node::string("y")]);
+        check(
+            "b: 1\n",
+            &["c", "d"],
+            Node::string("2"),
+            Some(Create::Scalar),
+            Some("b: 1\nc:\n  d: 2"),
+        );
+        check("b: [1]\n", &["b"], list(), None, Some("b:\n- x\n- y"));
+        check("a: 1\n", &["b"], list(), Some(Create::List), Some("a: 1\nb:\n- x\n- y"));
     }
 }

@@ -1,11 +1,11 @@
 //! The ValueAddTransformer plugin: one value for chosen fields, whole or as a part of a path.
 
-use super::{Namespace, Transformer};
+use super::{Namespace, Pass, Transformer};
 use crate::Error;
 use crate::files::clean;
 use crate::kustomization::Fields;
 use crate::node::{Create, lookup_create, split, wrong_kind};
-use crate::resource::Resources;
+use crate::resource::{Resource, Resources};
 use crate::schema::Schema;
 use crate::select::Selector;
 
@@ -40,6 +40,32 @@ impl Target {
         }
         Ok(target)
     }
+
+    /// Writes the value into the field. Whether it is another one now.
+    fn set(&self, resource: &mut Resource, value: &str, schema: &Schema) -> Result<bool, Error> {
+        if self.path == "metadata/namespace" {
+            let namespace = Namespace {
+                namespace: value.to_owned(),
+                ..Namespace::default()
+            };
+            return namespace.apply(resource, schema);
+        }
+        let path = split(&self.path, '/');
+        let Some(node) = lookup_create(&mut resource.node, &path, Create::Scalar)? else {
+            return Ok(false);
+        };
+        if !node.is_scalar() {
+            return Err(wrong_kind("ScalarNode", node));
+        }
+        Ok(match self.position {
+            0 => node.assign_untyped(value),
+            position => {
+                let position = usize::try_from(position - 1).unwrap_or(usize::MAX);
+                let whole = insert_part(&node.text(), position, value);
+                node.assign_untyped(&whole)
+            }
+        })
+    }
 }
 
 /// The `targets` of a configuration, or of a file of them.
@@ -71,7 +97,7 @@ impl ValueAdd {
 }
 
 impl Transformer for ValueAdd {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         for target in &self.targets {
             let chosen = match &target.selector {
                 Some(selector) => resources.select(selector)?,
@@ -81,30 +107,7 @@ impl Transformer for ValueAdd {
                 let Some(resource) = resources.get_mut(at) else {
                     continue;
                 };
-                if target.path == "metadata/namespace" {
-                    Namespace {
-                        namespace: self.value.clone(),
-                        ..Namespace::default()
-                    }
-                    .apply(resource)?;
-                    continue;
-                }
-                let path = split(&target.path, '/');
-                let Some(node) = lookup_create(&mut resource.node, &path, Create::Scalar)? else {
-                    continue;
-                };
-                if !node.is_scalar() {
-                    return Err(wrong_kind("ScalarNode", node));
-                }
-                let value = match target.position {
-                    0 => self.value.clone(),
-                    position => insert_part(
-                        &node.text(),
-                        usize::try_from(position - 1).unwrap_or(usize::MAX),
-                        &self.value,
-                    ),
-                };
-                node.assign_untyped(&value);
+                pass.on(resource, |resource| target.set(resource, &self.value, pass.schema))?;
             }
         }
         Ok(())

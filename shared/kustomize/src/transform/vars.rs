@@ -1,14 +1,15 @@
 //! `vars`: `$(NAME)` in chosen fields, replaced by a field of another object.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Transformer;
+use super::{Pass, Transformer};
 use crate::Error;
+use crate::error::Problems;
 use crate::fields::{FieldSpec, Target, apply_all};
 use crate::kustomization::Fields;
 use crate::node::{Node, Style, Text, lookup, split_bracketed};
 use crate::resource::{Gvk, Id, Resource, Resources};
-use crate::schema::Schema;
 
 /// An entry of `vars`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,53 +133,105 @@ fn read(resource: &Resource, path: &str) -> Option<Node> {
 
 /// Replaces the vars in the fields that may have them.
 pub(crate) struct Vars<'a> {
-    /// The vars, by name.
-    pub vars: &'a BTreeMap<String, Var>,
-    /// The fields.
-    pub fields: &'a [FieldSpec],
+    vars: &'a BTreeMap<String, Var>,
+    fields: &'a [FieldSpec],
+    /// The vars that were found in a field.
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Vars<'a> {
+    /// Vars by name, and the fields that may have them.
+    pub fn new(vars: &'a BTreeMap<String, Var>, fields: &'a [FieldSpec]) -> Self {
+        Self {
+            vars,
+            fields,
+            used: RefCell::default(),
+        }
+    }
+
+    /// The vars that no field has, separated by commas, when there are any.
+    pub fn unused(&self) -> Option<String> {
+        let used = self.used.borrow();
+        let unused: Vec<&str> = self
+            .vars
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !used.contains(*name))
+            .collect();
+        (!unused.is_empty()).then(|| unused.join(","))
+    }
 }
 
 impl Transformer for Vars<'_> {
-    fn transform(&self, resources: &mut Resources, _: &Schema) -> Result<(), Error> {
+    fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         if self.vars.is_empty() {
             return Ok(());
         }
-        let mut values = BTreeMap::new();
+        let mut problems = Problems::default();
+        let mut by_name = BTreeMap::new();
         for (name, var) in self.vars {
-            values.insert(name.as_str(), var.value(resources)?);
+            if let Some(value) = problems.note(var.value(resources))? {
+                by_name.insert(name.as_str(), value);
+            }
         }
-        for resource in resources.iter_mut() {
-            apply_all(&mut resource.node, self.fields, Target::Existing, &mut |node| {
+        problems.finish()?;
+        let values = Values {
+            by_name,
+            used: &self.used,
+        };
+        pass.each(resources.iter_mut(), |resource| {
+            let changed = apply_all(&mut resource.node, self.fields, Target::Existing, &mut |node| {
+                let mut changed = false;
                 match node {
-                    Node::Text(_) => replace(node, &values)?,
-                    Node::Map(map) => map
-                        .values_mut()
-                        .filter(|value| matches!(value, Node::Text(_)))
-                        .try_for_each(|value| replace(value, &values))?,
+                    Node::Text(_) => changed = replace(node, &values)?,
+                    Node::Map(map) => {
+                        for value in map.values_mut().filter(|value| matches!(value, Node::Text(_))) {
+                            changed |= replace(value, &values)?;
+                        }
+                    }
                     Node::List(items) => {
                         for item in items {
                             if !matches!(item, Node::Text(_)) {
                                 return Err(Error::new("invalid value type expect a string"));
                             }
-                            replace(item, &values)?;
+                            changed |= replace(item, &values)?;
                         }
                     }
                     Node::Null { .. } | Node::Bool(_) | Node::Number(_) => {}
                 }
-                Ok(())
+                Ok(changed)
             })?;
             resource.settle_cells();
-        }
-        Ok(())
+            Ok(changed)
+        })
     }
 }
 
-fn replace(node: &mut Node, values: &BTreeMap<&str, Node>) -> Result<(), Error> {
+/// The values of the vars.
+struct Values<'a> {
+    by_name: BTreeMap<&'a str, Node>,
+    used: &'a RefCell<BTreeSet<String>>,
+}
+
+impl Values<'_> {
+    /// The value of a var, which is used now.
+    fn get(&self, name: &str) -> Option<&Node> {
+        let value = self.by_name.get(name)?;
+        if !self.used.borrow().contains(name) {
+            self.used.borrow_mut().insert(name.to_owned());
+        }
+        Some(value)
+    }
+}
+
+fn replace(node: &mut Node, values: &Values<'_>) -> Result<bool, Error> {
     let Node::Text(Text { text, cell, .. }) = node else {
-        return Ok(());
+        return Ok(false);
     };
     let cell = *cell;
-    *node = match expand(text, values)? {
+    let new = expand(text, values)?;
+    let changed = new.text() != *text;
+    *node = match new {
         Node::Text(new) => Node::Text(Text {
             text: new.text,
             style: Style::Plain,
@@ -186,14 +239,14 @@ fn replace(node: &mut Node, values: &BTreeMap<&str, Node>) -> Result<(), Error> 
         }),
         other => other,
     };
-    Ok(())
+    Ok(changed)
 }
 
 /// The longest text that replacing vars may make.
 const MAX_TEXT: usize = 16 << 20;
 
 /// The text with its vars replaced; a text that is nothing but one var becomes the value itself.
-fn expand(text: &str, values: &BTreeMap<&str, Node>) -> Result<Node, Error> {
+fn expand(text: &str, values: &Values<'_>) -> Result<Node, Error> {
     let value = |name: &str| values.get(name).filter(|value| value.is_scalar() && !value.is_null());
     let last_closer = text.rfind(')').unwrap_or(0);
     let mut result = String::new();
@@ -223,7 +276,7 @@ fn expand(text: &str, values: &BTreeMap<&str, Node>) -> Result<Node, Error> {
             after.strip_prefix('$').unwrap_or(after)
         };
         if result.len() > MAX_TEXT {
-            return Err(Error::new(format!("vars make a text of more than {MAX_TEXT} bytes")));
+            return Err(Error::fatal(format!("vars make a text of more than {MAX_TEXT} bytes")));
         }
     }
     result.push_str(rest);
@@ -235,11 +288,13 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: serde_json::Value) {
-        let values = BTreeMap::from([
+        let used = RefCell::default();
+        let by_name = BTreeMap::from([
             ("A", Node::string("x")),
-            ("N", Node::Number(5.into())),
+            ("N", Node::Number(serde_json::Number::from(5).into())),
             ("M", Node::map()),
         ]);
+        let values = Values { by_name, used: &used };
         assert_eq!(expand(text, &values).unwrap().to_json(), expected, "{text}");
     }
 

@@ -1,7 +1,7 @@
 use super::*;
-use crate::git::client;
 use crate::unsupported::Feature;
 use api::meta::Time;
+use git::client;
 
 const MAIN: &str = "main@sha1:aaaa";
 
@@ -195,8 +195,8 @@ fn a_new_generation_that_fails_is_not_observed() {
 #[test]
 fn what_only_the_spec_can_mend_stalls() {
     let mut object = Object::new();
-    let (_, events, again) = object.run(None, None, Err(Failure::Unsupported(Feature::Ssh)));
-    let text = Feature::Ssh.message();
+    let (_, events, again) = object.run(None, None, Err(Failure::Unsupported(Feature::Verify)));
+    let text = Feature::Verify.message();
     assert_eq!(events, [format!("Error UnsupportedFeature: {text}")]);
     assert_eq!(again, Again::Change);
     object.check(

@@ -1,0 +1,497 @@
+//! Smart HTTP for gix, over an asynchronous client, with one deadline over everything.
+//!
+//! gix's own backend hides the body of an error answer, cannot be interrupted while a server is silent, and hands credentials
+//! to a helper program's protocol. This one waits for each read only until the deadline, keeps what a server said when it
+//! refused (see [`Trouble`]), sends credentials to the host they are for and to no other, follows redirects of the first
+//! request only, never from https to http, and stops reading at a size limit.
+//!
+//! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
+
+use std::any::Any;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use artifact::Redacted;
+use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Certificate, Client, Method, Url};
+
+use crate::credentials::Credentials;
+use crate::policy::Policy;
+use crate::stop::{Ended, Stop};
+use crate::trouble::{Allowance, FirstTrouble, Trouble};
+
+const MAX_REDIRECTS: usize = 10;
+/// How much of a refusal is kept for the message.
+const MAX_REFUSAL: usize = 4 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that trusts the system's authorities and, where given, those in `authorities` too. What is not a certificate there
+/// is passed over: the handshake then says what is missing.
+pub fn client(policy: &Policy, authorities: Option<&[u8]>) -> Result<Client, reqwest::Error> {
+    let certificates = authorities
+        .and_then(|pem| Certificate::from_pem_bundle(pem).ok())
+        .unwrap_or_default();
+    let builder = Client::builder()
+        .user_agent(concat!("git/2.0 (sluice ", env!("CARGO_PKG_VERSION"), ")"))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tls_certs_merge(certificates);
+    policy.apply(builder).build()
+}
+
+/// The HTTP half of a Git conversation.
+pub struct Backend {
+    link: Link,
+    /// The base URL after a redirect.
+    moved: Option<String>,
+}
+
+impl Backend {
+    /// A backend that gives up when told to and takes no more than what is allowed from the server.
+    pub fn new(
+        client: Client,
+        policy: Arc<Policy>,
+        credentials: &Credentials,
+        stop: Stop,
+        allowance: Allowance,
+        trouble: FirstTrouble,
+    ) -> Self {
+        let link = Link {
+            client,
+            policy,
+            authorization: credentials.authorization.clone(),
+            stop,
+            allowance,
+            trouble,
+        };
+        Self { link, moved: None }
+    }
+}
+
+/// What it takes to ask; shared by the parts of an exchange.
+#[derive(Clone)]
+struct Link {
+    client: Client,
+    policy: Arc<Policy>,
+    authorization: Option<Redacted<String>>,
+    stop: Stop,
+    allowance: Allowance,
+    trouble: FirstTrouble,
+}
+
+impl Link {
+    /// One request and its answer's head, success or not.
+    fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        mut headers: HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> io::Result<reqwest::Response> {
+        let verb = verb(&method);
+        let allowed = self.policy.check_url(url);
+        allowed.map_err(|refusal| self.trouble.set(Trouble::NotAllowed(refusal)))?;
+        if let Some(Ok(mut value)) = self
+            .authorization
+            .as_ref()
+            .map(|value| HeaderValue::from_str(value.expose()))
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut request = self.client.request(method, url.clone()).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        match self.stop.wait(request.send()) {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.broken(verb, url.as_str(), &error)),
+            Err(ended) => Err(self.ended(verb, url.as_str(), ended)),
+        }
+    }
+
+    fn ended(&self, verb: &'static str, url: &str, ended: Ended) -> io::Error {
+        self.trouble.set(match ended {
+            Ended::Cancelled => Trouble::Cancelled,
+            Ended::Deadline => Trouble::Deadline {
+                verb,
+                url: url.to_owned(),
+            },
+        })
+    }
+
+    fn broken(&self, verb: &'static str, url: &str, error: &reqwest::Error) -> io::Error {
+        self.trouble.set(Trouble::Broken {
+            verb,
+            url: url.to_owned(),
+            detail: causes(error),
+        })
+    }
+
+    /// Turns an answer that is not success into the trouble it is.
+    fn refused(&self, response: reqwest::Response) -> io::Error {
+        let (url, status) = (response.url().to_string(), response.status());
+        let body = self.stop.wait(beginning(response)).unwrap_or_default();
+        self.trouble.set(Trouble::Refused { url, status, body })
+    }
+
+    fn answer(&self, verb: &'static str, response: reqwest::Response) -> (Cursor<Vec<u8>>, Body) {
+        let mut head = Vec::new();
+        for (name, value) in response.headers() {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.push(b':');
+            head.extend_from_slice(value.as_bytes());
+            head.push(b'\n');
+        }
+        let url = response.url().to_string();
+        (
+            Cursor::new(head),
+            Body {
+                link: self.clone(),
+                verb,
+                url,
+                response,
+                chunk: Cursor::default(),
+            },
+        )
+    }
+}
+
+fn verb(method: &Method) -> &'static str {
+    if *method == Method::POST { "Post" } else { "Get" }
+}
+
+async fn beginning(mut response: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= MAX_REFUSAL {
+            bytes.truncate(MAX_REFUSAL);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The reason at the end of the chain; the library's own introductions name the URL again.
+fn causes(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Some layers repeat the text of the layer below.
+        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+            texts.push(text);
+        }
+        source = cause.source();
+    }
+    if texts.is_empty() {
+        error.to_string()
+    } else {
+        texts.join(": ")
+    }
+}
+
+/// The body of an answer, read as it arrives.
+pub struct Body {
+    link: Link,
+    verb: &'static str,
+    url: String,
+    response: reqwest::Response,
+    chunk: Cursor<Vec<u8>>,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let n = self.chunk.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            let link = &self.link;
+            match link.stop.wait(self.response.chunk()) {
+                Ok(Ok(None)) => return Ok(0),
+                Ok(Ok(Some(chunk))) => {
+                    let allowed = link.allowance.take(chunk.len());
+                    allowed.map_err(|trouble| link.trouble.set(trouble))?;
+                    self.chunk = Cursor::new(chunk.to_vec());
+                }
+                Ok(Err(error)) => return Err(link.broken(self.verb, &self.url, &error)),
+                Err(ended) => return Err(link.ended(self.verb, &self.url, ended)),
+            }
+        }
+    }
+}
+
+/// A POST whose body is collected first: it is sent when its answer is first asked for.
+struct Exchange {
+    link: Link,
+    url: Url,
+    headers: HeaderMap,
+    request: Vec<u8>,
+    head: Option<Cursor<Vec<u8>>>,
+    body: Option<Body>,
+    sent: bool,
+}
+
+impl Exchange {
+    fn send(&mut self) -> io::Result<()> {
+        if self.sent {
+            return Ok(());
+        }
+        self.sent = true;
+        let (headers, request) = (std::mem::take(&mut self.headers), std::mem::take(&mut self.request));
+        let response = self.link.send(Method::POST, &self.url, headers, Some(request))?;
+        if !response.status().is_success() {
+            return Err(self.link.refused(response));
+        }
+        let (head, body) = self.link.answer("Post", response);
+        (self.head, self.body) = (Some(head), Some(body));
+        Ok(())
+    }
+}
+
+type Shared = Arc<Mutex<Exchange>>;
+
+fn held(exchange: &Shared) -> io::Result<MutexGuard<'_, Exchange>> {
+    let broken = |_| io::Error::other("an earlier use of the connection failed");
+    exchange.lock().map_err(broken)
+}
+
+/// Collects what is to be sent.
+pub struct PostBody(Shared);
+
+impl Write for PostBody {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        held(&self.0)?.request.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The head of an answer, a line per header.
+pub enum Head {
+    /// It is here.
+    Known(Cursor<Vec<u8>>),
+    /// Asking for it sends the request.
+    Pending(PendingHead),
+}
+
+/// The head of an answer that was not asked for yet.
+pub struct PendingHead(Shared);
+
+impl Head {
+    fn known(&mut self) -> io::Result<&mut Cursor<Vec<u8>>> {
+        if let Self::Pending(PendingHead(exchange)) = self {
+            let mut exchange = held(exchange)?;
+            exchange.send()?;
+            let head = exchange.head.take().unwrap_or_default();
+            drop(exchange);
+            *self = Self::Known(head);
+        }
+        match self {
+            Self::Known(head) => Ok(head),
+            Self::Pending(_) => Err(io::Error::other("the answer has no head")),
+        }
+    }
+}
+
+impl Read for Head {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.known()?.read(buffer)
+    }
+}
+
+impl BufRead for Head {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.known()?.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Self::Known(head) = self {
+            head.consume(amount);
+        }
+    }
+}
+
+/// The body of an answer, asked for or not.
+pub enum Answer {
+    /// It is arriving.
+    Known(Box<Body>),
+    /// Reading it sends the request.
+    Pending(PendingBody),
+}
+
+/// The body of an answer that was not asked for yet.
+pub struct PendingBody(Shared);
+
+impl Read for Answer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Self::Pending(PendingBody(exchange)) = self {
+            let mut exchange = held(exchange)?;
+            exchange.send()?;
+            let Some(body) = exchange.body.take() else { return Ok(0) };
+            drop(exchange);
+            *self = Self::Known(Box::new(body));
+        }
+        match self {
+            Self::Known(body) => body.read(buffer),
+            Self::Pending(_) => Ok(0),
+        }
+    }
+}
+
+impl Http for Backend {
+    type Headers = Head;
+    type ResponseBody = BufReader<Answer>;
+    type PostBody = PostBody;
+
+    fn get(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> gix::Result<GetResponse<Self::Headers, Self::ResponseBody>> {
+        let headers = header_map(headers);
+        let tail = url.strip_prefix(base_url).unwrap_or_default();
+        let mut target = parse(url)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = failing(self.link.send(Method::GET, &target, headers.clone(), None))?;
+            if response.status().is_redirection()
+                && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
+            {
+                let next = target.join(location).ok().filter(|next| next.as_str().ends_with(tail));
+                let Some(next) = next.filter(|next| is_safe(&target, next)) else {
+                    let detail = "the server redirects to where it cannot be followed".to_owned();
+                    let trouble = Trouble::Broken {
+                        verb: "Get",
+                        url: target.to_string(),
+                        detail,
+                    };
+                    return failing(Err(self.link.trouble.set(trouble)));
+                };
+                if !is_same_host(&target, &next) {
+                    // For good: what follows goes to the other host too.
+                    self.link.authorization = None;
+                }
+                target = next;
+                self.moved = target.as_str().strip_suffix(tail).map(str::to_owned);
+                continue;
+            }
+            if !response.status().is_success() {
+                return failing(Err(self.link.refused(response)));
+            }
+            let (head, body) = self.link.answer("Get", response);
+            return Ok(GetResponse {
+                headers: Head::Known(head),
+                body: BufReader::new(Answer::Known(Box::new(body))),
+            });
+        }
+        let detail = format!("stopped after {MAX_REDIRECTS} redirects");
+        failing(Err(self.link.trouble.set(Trouble::Broken {
+            verb: "Get",
+            url: url.to_owned(),
+            detail,
+        })))
+    }
+
+    fn post(
+        &mut self,
+        url: &str,
+        _base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        _kind: PostBodyDataKind,
+    ) -> gix::Result<PostResponse<Self::Headers, Self::ResponseBody, Self::PostBody>> {
+        let exchange = Arc::new(Mutex::new(Exchange {
+            link: self.link.clone(),
+            url: parse(url)?,
+            headers: header_map(headers),
+            request: Vec::new(),
+            head: None,
+            body: None,
+            sent: false,
+        }));
+        Ok(PostResponse {
+            post_body: PostBody(Arc::clone(&exchange)),
+            headers: Head::Pending(PendingHead(Arc::clone(&exchange))),
+            body: BufReader::new(Answer::Pending(PendingBody(exchange))),
+        })
+    }
+
+    fn configure(&mut self, _config: &dyn Any) -> gix::Result {
+        Ok(())
+    }
+
+    fn redirected_base_url(&self) -> Option<String> {
+        self.moved.clone()
+    }
+}
+
+fn failing<T>(result: io::Result<T>) -> gix::Result<T> {
+    result.map_err(gix::Error::from_error)
+}
+
+fn parse(url: &str) -> gix::Result<Url> {
+    Url::parse(url).map_err(gix::Error::from_error)
+}
+
+/// gix hands headers over as lines.
+fn header_map(lines: impl IntoIterator<Item = impl AsRef<str>>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for line in lines {
+        let Some((name, value)) = line.as_ref().split_once(':') else {
+            continue;
+        };
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.trim())) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+fn is_same_host(one: &Url, other: &Url) -> bool {
+    one.host_str() == other.host_str() && one.port_or_known_default() == other.port_or_known_default()
+}
+
+/// http and https only, never from https to http, and never with user information of the server's choosing.
+fn is_safe(from: &Url, to: &Url) -> bool {
+    let scheme = match (from.scheme(), to.scheme()) {
+        ("https", scheme) => scheme == "https",
+        (_, scheme) => matches!(scheme, "http" | "https"),
+    };
+    scheme && to.username().is_empty() && to.password().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn check(from: &str, to: &str, followed: bool, with_credentials: bool) {
+        let (from, to) = (url(from), url(to));
+        assert_eq!(
+            (is_safe(&from, &to), is_same_host(&from, &to)),
+            (followed, with_credentials),
+            "{from} {to}"
+        );
+    }
+
+    #[test]
+    fn a_redirect_keeps_the_scheme_and_leaves_credentials_at_home() {
+        check("https://a/x", "https://a/y", true, true);
+        check("https://a/x", "https://b/x", true, false);
+        check("https://a/x", "http://a/x", false, false);
+        check("http://a/x", "https://a/x", true, false);
+        check("http://a:80/x", "http://a/x", true, true);
+        check("http://a/x", "ftp://a/x", false, false);
+        check("http://a/x", "http://u:p@a/x", false, true);
+    }
+}
