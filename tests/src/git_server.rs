@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -121,6 +121,30 @@ struct Served {
     root: TempDir,
     rules: Mutex<BTreeMap<String, Rules>>,
     seen: Mutex<Vec<Seen>>,
+    traffic: Mutex<BTreeMap<String, Traffic>>,
+}
+
+/// What a repository was asked for, and what it gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Handshakes: one for each conversation over protocol version 2.
+    pub handshakes: u64,
+    /// Requests for objects. Listing references is none.
+    pub fetches: u64,
+    /// Bytes of bodies that git sent.
+    pub sent: u64,
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            handshakes: self.handshakes - earlier.handshakes,
+            fetches: self.fetches - earlier.fetches,
+            sent: self.sent - earlier.sent,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +172,7 @@ impl GitServer {
             root,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            traffic: Mutex::default(),
         });
         let server = start(Router::new().fallback(answer).with_state(state.clone()))?;
         Ok(Self { server, state })
@@ -199,6 +224,11 @@ impl GitServer {
             .collect()
     }
 
+    /// What the repository was asked for and gave so far.
+    pub fn traffic(&self, name: &str) -> Traffic {
+        self.state.traffic().get(name).copied().unwrap_or_default()
+    }
+
     /// Closes the port and every connection.
     pub fn down(&self) {
         self.server.down();
@@ -213,6 +243,14 @@ impl GitServer {
 impl Served {
     fn rules(&self) -> MutexGuard<'_, BTreeMap<String, Rules>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, BTreeMap<String, Traffic>> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, name: &str, add: impl FnOnce(&mut Traffic)) {
+        add(self.traffic().entry(name.to_owned()).or_default());
     }
 
     fn rules_of(&self, name: &str) -> Rules {
@@ -241,7 +279,8 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
     let Some((name, _)) = request.uri().path().trim_start_matches('/').split_once(".git") else {
         return (StatusCode::NOT_FOUND, "no repository in this path\n").into_response();
     };
-    let rules = state.rules_of(name);
+    let name = name.to_owned();
+    let rules = state.rules_of(&name);
     let mut limit = usize::MAX;
     match rules.fault {
         None => {}
@@ -282,7 +321,7 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
         return (StatusCode::FORBIDDEN, "this repository is read-only\n").into_response();
     }
     let limit = if request.method() == "POST" { limit } else { usize::MAX };
-    match backend(state.root.path(), request, limit).await {
+    match backend(&state, &name, request, limit).await {
         Ok(response) => response,
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -293,8 +332,11 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
 }
 
 /// Runs `git http-backend` for the request as a CGI program.
-async fn backend(root: &Path, request: Request, limit: usize) -> Result<Response> {
+async fn backend(state: &Arc<Served>, name: &str, request: Request, limit: usize) -> Result<Response> {
     let (parts, body) = request.into_parts();
+    if parts.method == Method::GET {
+        state.count(name, |traffic| traffic.handshakes += 1);
+    }
     let text = |name: HeaderName| {
         parts
             .headers
@@ -311,7 +353,7 @@ async fn backend(root: &Path, request: Request, limit: usize) -> Result<Response
         .kill_on_drop(true);
     repo::isolate(command.as_std_mut());
     command
-        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_PROJECT_ROOT", state.root.path())
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("REQUEST_METHOD", parts.method.as_str())
         .env("PATH_INFO", parts.uri.path())
@@ -327,19 +369,30 @@ async fn backend(root: &Path, request: Request, limit: usize) -> Result<Response
     }
     let mut child = command.spawn()?;
     let stdin = child.stdin.take().ok_or_else(|| anyhow!("no standard input"))?;
-    tokio::spawn(feed(body, stdin));
+    tokio::spawn(feed(state.clone(), name.to_owned(), body, stdin));
     let mut stdout = BufReader::new(child.stdout.take().ok_or_else(|| anyhow!("no standard output"))?);
     let (status, headers) = read_head(&mut stdout).await?;
-    let mut response = Response::new(Body::from_stream(limited(stdout, child, limit)));
+    let (state, name) = (state.clone(), name.to_owned());
+    let counted = limited(stdout, child, limit).inspect(move |chunk| {
+        let sent = chunk.as_ref().map_or(0, Bytes::len);
+        state.count(&name, |traffic| traffic.sent += sent as u64);
+    });
+    let mut response = Response::new(Body::from_stream(counted));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
 }
 
 /// Streams the request body into the program; a program that ends early is no error.
-async fn feed(body: Body, mut stdin: ChildStdin) {
+async fn feed(state: Arc<Served>, name: String, body: Body, mut stdin: ChildStdin) {
     let mut chunks = body.into_data_stream();
+    let mut is_first = true;
     while let Some(Ok(chunk)) = chunks.next().await {
+        // The new protocol says what is asked first; the old one lists references in the handshake only.
+        const LISTING: &[u8] = b"command=ls-refs";
+        if std::mem::take(&mut is_first) && !chunk.windows(LISTING.len()).any(|window| window == LISTING) {
+            state.count(&name, |traffic| traffic.fetches += 1);
+        }
         if stdin.write_all(&chunk).await.is_err() {
             return;
         }

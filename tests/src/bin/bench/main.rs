@@ -23,14 +23,17 @@ use clap::Parser;
 use serde_json::json;
 use tests::program::{self, say};
 
-use cases::{CASES, Sizes, Wanted};
+use cases::{CASES, Sizes, Suite, Wanted};
 use report::Row;
-use stage::{BARE_CLIENT, Contestant};
+use stage::{BARE_CLIENT, Contestant, GIT};
 
 /// Measures the controllers on a real control plane, beside Flux's where its binaries are given
 #[derive(Debug, Parser)]
 #[command(name = "hack/bench")]
 struct Args {
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = Suite::Kustomizations)]
+    suite: Suite,
     /// Only these cases (see --list)
     #[arg(long, value_name = "CASE,..", value_delimiter = ',')]
     only: Vec<String>,
@@ -38,7 +41,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t = Sizes::Small)]
     sizes: Sizes,
     /// Flux's source controller
-    #[arg(long, value_name = "PATH", requires = "flux_kustomize")]
+    #[arg(long, value_name = "PATH")]
     flux_source: Option<PathBuf>,
     /// Flux's kustomize controller
     #[arg(long, value_name = "PATH", requires = "flux_source")]
@@ -58,19 +61,22 @@ struct Args {
 }
 
 impl Args {
-    fn contestants(&self) -> Vec<Contestant> {
+    fn contestants(&self) -> Result<Vec<Contestant>> {
         let mut contestants = Vec::new();
         if !self.flux_only {
             let flags = self.kustomize_flag.clone();
             contestants.push(Contestant::Ours { flags });
         }
-        if let (Some(source), Some(kustomize)) = (&self.flux_source, &self.flux_kustomize) {
+        if let Some(source) = &self.flux_source {
+            if self.suite == Suite::Kustomizations && self.flux_kustomize.is_none() {
+                bail!("--flux-source alone is for --suite source; give --flux-kustomize, too");
+            }
             contestants.push(Contestant::Flux {
                 source: source.clone(),
-                kustomize: kustomize.clone(),
+                kustomize: self.flux_kustomize.clone(),
             });
         }
-        contestants
+        Ok(contestants)
     }
 }
 
@@ -81,16 +87,17 @@ fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
-        for case in &CASES {
+        for case in CASES.iter().filter(|case| case.suite() == args.suite) {
             say(&format!("{:14} {}", case.name, case.title));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(unknown) = args.only.iter().find(|name| cases::find(name).is_none()) {
+    let is_known = |name: &str| cases::find(name).is_some_and(|case| case.suite() == args.suite);
+    if let Some(unknown) = args.only.iter().find(|name| !is_known(name)) {
         bail!("there is no case {unknown}; --list shows all");
     }
-    let wanted = Wanted::new(&args.only, args.sizes);
-    let contestants = args.contestants();
+    let wanted = Wanted::new(&args.only, args.suite, args.sizes);
+    let contestants = args.contestants()?;
     let (mut rows, mut failed): (Vec<Row>, usize) = (Vec::new(), 0);
     for group in wanted.groups() {
         let first = rows.len();
@@ -115,8 +122,10 @@ async fn run(args: &Args) -> Result<ExitCode> {
         write_json(args, &rows)?;
     }
     let mut names: Vec<&str> = contestants.iter().map(Contestant::name).collect();
-    if rows.iter().any(|row| row.contestant == BARE_CLIENT) {
-        names.push(BARE_CLIENT);
+    for other in [BARE_CLIENT, GIT] {
+        if rows.iter().any(|row| row.contestant == other) {
+            names.push(other);
+        }
     }
     say(&report::summary(&rows, &names));
     Ok(if failed == 0 {

@@ -43,7 +43,7 @@ const fn aim(case: &'static str, figure: &'static str, at_most: f64) -> Aim {
     Aim { case, figure, at_most }
 }
 
-const AIMS: [Aim; 30] = [
+const AIMS: [Aim; 42] = [
     aim("create-100", WALL, 2.5),
     aim("create-100", CPU, 1.3),
     aim("create-100", REQUESTS, 1400.0),
@@ -74,11 +74,24 @@ const AIMS: [Aim; 30] = [
     aim("idle-10000", PEAK, 1000.0),
     aim("delete-1000", WALL, 10.0),
     aim("delete-1000", "objects left", 0.0),
+    aim("fetch-1k", SOURCE_PEAK, 60.0),
+    aim("fetch-10k", SOURCE_PEAK, 60.0),
+    aim("fetch-50k", SOURCE_PEAK, 60.0),
+    aim("fetch-blobs", SOURCE_PEAK, 60.0),
+    aim("fetch-history", SOURCE_PEAK, 60.0),
+    aim("commit-50k", SOURCE_PEAK, 60.0),
+    aim("commit-blobs", SOURCE_PEAK, 60.0),
+    aim("poll-1k", SOURCE_PEAK, 15.0),
+    aim("poll-1k", "API requests about Kustomizations and sources", 0.0),
+    aim("commit-shared-200", "fetches", 1.0),
+    aim("commit-shared-200", SOURCE_PEAK, 60.0),
+    aim("idle-1000", SOURCE_PEAK, 25.0),
 ];
 
 const WALL: &str = "wall";
 const CPU: &str = "CPU, both controllers";
 const PEAK: &str = "peak RSS kustomize-controller";
+const SOURCE_PEAK: &str = "peak RSS source-controller";
 const REQUESTS: &str = "API requests";
 const OBJECT_REQUESTS: &str = "API requests about objects";
 

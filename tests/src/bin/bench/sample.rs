@@ -170,12 +170,12 @@ pub fn suffix(index: usize) -> String {
     format!("{index:05}")
 }
 
-/// The GitRepository for this address.
-pub fn source(url: &str) -> Value {
+/// A GitRepository for this address, looked at once an hour.
+pub fn source(name: &str, url: &str) -> Value {
     json!({
         "apiVersion": "source.toolkit.fluxcd.io/v1",
         "kind": "GitRepository",
-        "metadata": { "name": SOURCE, "namespace": NAMESPACE },
-        "spec": { "interval": "1h", "url": url, "ref": { "branch": ::tests::repo::MAIN } },
+        "metadata": { "name": name, "namespace": NAMESPACE },
+        "spec": { "interval": "1h", "timeout": "5m", "url": url, "ref": { "branch": ::tests::repo::MAIN } },
     })
 }

@@ -11,12 +11,12 @@ use ::tests::cluster::Cluster;
 use ::tests::control_plane::Part;
 use ::tests::controllers::{Controller, Controllers, Options};
 use ::tests::git_server::GitServer;
-use ::tests::namespace::Namespace;
+use ::tests::namespace::{Namespace, Object};
 use ::tests::process::tail;
 use ::tests::repo::Repo;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use api::kustomize::Kustomization;
-use api::meta::{condition, key};
+use api::meta::{Condition, condition, key};
 use api::source::GitRepository;
 use futures::{StreamExt, TryStreamExt};
 use kube::Api;
@@ -30,6 +30,8 @@ use crate::peer;
 use crate::proc;
 use crate::sample::{self, Fleet, NAMESPACE, SOURCE};
 
+/// Git itself in the table.
+pub const GIT: &str = "git";
 /// The user of the bare client.
 pub const BARE_CLIENT: &str = "bare-client";
 /// The name under which the bench scales what should be corrected, and makes everything else.
@@ -49,8 +51,8 @@ pub enum Contestant {
     Flux {
         /// The file of its source controller.
         source: PathBuf,
-        /// The file of its kustomize controller.
-        kustomize: PathBuf,
+        /// The file of its kustomize controller, where that is needed.
+        kustomize: Option<PathBuf>,
     },
 }
 
@@ -63,6 +65,11 @@ impl Contestant {
         }
     }
 
+    /// Whether it is this checkout.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours { .. })
+    }
+
     /// The folder of the binaries, under the names that the harness knows them by.
     fn bin_dir(&self, dir: &Path) -> Result<PathBuf> {
         let Self::Flux { source, kustomize } = self else {
@@ -70,7 +77,12 @@ impl Contestant {
         };
         let bin = dir.join("bin");
         fs::create_dir_all(&bin)?;
-        for (controller, file) in [(Controller::Source, source), (Controller::Kustomize, kustomize)] {
+        let files = [
+            (Controller::Source, Some(source)),
+            (Controller::Kustomize, kustomize.as_ref()),
+        ];
+        for (controller, file) in files {
+            let Some(file) = file else { continue };
             let file = std::path::absolute(file)?;
             if !file.is_file() {
                 bail!("there is no {}", file.display());
@@ -94,11 +106,14 @@ pub struct Stage {
     controllers: Vec<(Controller, Arc<Controllers>)>,
     /// The Kustomizations.
     pub board: Board<Kustomization>,
+    /// The GitRepositories.
+    pub sources: Board<GitRepository>,
     /// The namespace of everything.
     pub namespace: Namespace,
     /// The repository.
     pub repo: Repo,
-    git: GitServer,
+    /// The server of the repository.
+    pub git: GitServer,
     audit: Audit,
     /// The cluster.
     pub cluster: Cluster,
@@ -106,8 +121,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything; without a contestant there are no controllers.
-    pub async fn set(contestant: Option<&Contestant>) -> Result<Self> {
+    /// Starts everything, with these controllers of the contestant; without a contestant there are none.
+    pub async fn set(contestant: Option<&Contestant>, controllers: &[Controller]) -> Result<Self> {
         let dir = WorkDir::create("bench", contestant.map_or("limit", Contestant::name))?;
         let users = [
             &Controller::Source.to_string(),
@@ -121,12 +136,14 @@ impl Stage {
         cluster.named_namespace(RUNTIME_NAMESPACE).await?;
         let namespace = cluster.named_namespace(NAMESPACE).await?;
         let board = Board::start(namespace.api()).await?;
+        let sources = Board::start(namespace.api()).await?;
         let git = GitServer::start()?;
-        let repo = git.create("bench")?;
+        let repo = git.create(REPOSITORY)?;
         let marker = cluster.control_plane()?.user(audit::MARKER, Some(ADMINISTRATORS))?;
         let mut stage = Self {
             controllers: Vec::new(),
             board,
+            sources,
             namespace,
             repo,
             git,
@@ -135,7 +152,7 @@ impl Stage {
             dir,
         };
         if let Some(contestant) = contestant {
-            stage.start(contestant).await?;
+            stage.start(contestant, controllers).await?;
             stage.warm_up().await?;
         }
         Ok(stage)
@@ -153,12 +170,12 @@ impl Stage {
         Ok(())
     }
 
-    async fn start(&mut self, contestant: &Contestant) -> Result<()> {
+    async fn start(&mut self, contestant: &Contestant, controllers: &[Controller]) -> Result<()> {
         if matches!(contestant, Contestant::Flux { .. }) {
             peer::install(&self.cluster).await?;
         }
         let bin_dir = contestant.bin_dir(self.dir.path())?;
-        for controller in [Controller::Source, Controller::Kustomize] {
+        for &controller in controllers {
             let user = self
                 .cluster
                 .control_plane()?
@@ -179,7 +196,7 @@ impl Stage {
     pub async fn publish(&self) -> Result<String> {
         let commit = self.repo.commit("What the cases need")?;
         self.namespace
-            .apply_yaml(&sample::source(&self.git.repository_url("bench")).to_string())
+            .apply_yaml(&sample::source(SOURCE, self.repo.url()).to_string())
             .await?;
         self.namespace.wait_ready::<GitRepository>(SOURCE).await?;
         Ok(commit)
@@ -214,9 +231,9 @@ impl Stage {
         ready.within(limit, "all Kustomizations to be ready").await.map(|_| ())
     }
 
-    /// Asks for a reconcile of each of them with this token.
-    pub async fn request(&self, names: &[String], token: &str) -> Result<()> {
-        let api = self.kustomizations();
+    /// Asks for a reconcile of each object of the kind with this token.
+    pub async fn request<K: Object>(&self, names: &[String], token: &str) -> Result<()> {
+        let api: Api<K> = self.namespace.api();
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { key::REQUESTED_AT: token } } }));
         let request = async |name: &String| -> Result<()> {
             api.patch(name, &PatchParams::default(), &patch).await.map(|_| ())?;
@@ -350,15 +367,29 @@ pub const KUSTOMIZE_CONTROLLER: &str = "kustomize-controller";
 /// The group that may do everything.
 pub const ADMINISTRATORS: &str = "system:masters";
 const RUNTIME_NAMESPACE: &str = "flux-system";
+/// The name of the repository on its server.
+pub const REPOSITORY: &str = "bench";
 
 /// Whether a Kustomization is ready in its present generation.
 pub fn is_ready(object: Option<&Kustomization>) -> bool {
     let Some(object) = object else { return false };
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-    conditions.unwrap_or_default().iter().any(|one| {
-        one.type_ == condition::READY
-            && one.status == condition::TRUE
-            && one.observed_generation == object.metadata.generation
+    says_ready(conditions.unwrap_or_default(), object.metadata.generation)
+}
+
+/// Whether a GitRepository is ready with an artifact of this commit.
+pub fn has_stored(object: Option<&GitRepository>, commit: &str) -> bool {
+    let Some((object, status)) = object.and_then(|object| Some((object, object.status.as_ref()?))) else {
+        return false;
+    };
+    let revision = status.artifact.as_ref().map(|artifact| artifact.revision.as_str());
+    revision.is_some_and(|revision| revision.ends_with(commit))
+        && says_ready(&status.conditions, object.metadata.generation)
+}
+
+fn says_ready(conditions: &[Condition], generation: Option<i64>) -> bool {
+    conditions.iter().any(|one| {
+        one.type_ == condition::READY && one.status == condition::TRUE && one.observed_generation == generation
     })
 }
 

@@ -72,7 +72,7 @@ async fn ask(run: &mut Run<'_>, case: &'static str, fleet: &Fleet) -> Result<()>
             .board
             .expect(names.clone(), move |object| has_handled(object, &token))
     };
-    run.stage.request(&names, &token).await?;
+    run.stage.request::<Kustomization>(&names, &token).await?;
     handled.within(limit(fleet.count), "all requests to be handled").await?;
     let cost = run.stage.cost(span).await?;
     run.keep(run.row(case, fleet.count).costing(cost));

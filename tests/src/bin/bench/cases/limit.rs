@@ -1,11 +1,12 @@
-//! What the API server takes for the applies alone: the same objects, dry-run and then applied by a bare client.
+//! What the API server takes for the applies and for the deletions alone: the same objects, dry-run, applied and deleted by a
+//! bare client.
 
 use ::tests::cluster::documents;
 use ::tests::kubeconfig;
 use anyhow::{Context, Result, anyhow};
 use futures::{StreamExt, TryStreamExt};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
@@ -17,15 +18,22 @@ use crate::stage::{ADMINISTRATORS, BARE_CLIENT, BENCH};
 /// How many requests are in flight.
 const IN_FLIGHT: usize = 20;
 
-/// So many objects: all of them dry-run first, then all applied.
-pub async fn run(mut run: Run<'_>, case: &'static str, count: usize) -> Result<()> {
+/// An object that is applied.
+struct Object {
+    api: Api<DynamicObject>,
+    name: String,
+    content: Value,
+}
+
+/// So many objects: all of them dry-run first, then all applied; and then, for `deletion`, all deleted.
+pub async fn run(mut run: Run<'_>, case: &'static str, deletion: &'static str, count: usize) -> Result<()> {
     let user = run
         .stage
         .cluster
         .control_plane()?
         .user(BARE_CLIENT, Some(ADMINISTRATORS))?;
     let client = kubeconfig::client(&user, None).await?;
-    let mut objects: Vec<(Api<DynamicObject>, String, Value)> = Vec::new();
+    let mut objects = Vec::new();
     for index in 0..count.div_ceil(4) {
         for object in documents(&application(&format!("app-{}", suffix(index)), 1))? {
             let text = |field: &Value| field.as_str().map(str::to_owned);
@@ -39,7 +47,11 @@ pub async fn run(mut run: Run<'_>, case: &'static str, count: usize) -> Result<(
                 kind => format!("{}s", kind.to_lowercase()),
             };
             let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &kind), &plural);
-            objects.push((Api::namespaced_with(client.clone(), NAMESPACE, &resource), name, object));
+            objects.push(Object {
+                api: Api::namespaced_with(client.clone(), NAMESPACE, &resource),
+                name,
+                content: object,
+            });
         }
     }
     run.stage.settle().await?;
@@ -48,8 +60,8 @@ pub async fn run(mut run: Run<'_>, case: &'static str, count: usize) -> Result<(
         let mut params = PatchParams::apply(BENCH).force();
         params.dry_run = dry_run;
         let params = &params;
-        let apply = async |(api, name, object): &(Api<DynamicObject>, String, Value)| -> Result<()> {
-            let result = api.patch(name, params, &Patch::Apply(object)).await;
+        let apply = async |Object { api, name, content }: &Object| -> Result<()> {
+            let result = api.patch(name, params, &Patch::Apply(content)).await;
             result.map(|_| ()).with_context(|| format!("cannot apply {name}"))
         };
         futures::stream::iter(&objects)
@@ -58,6 +70,27 @@ pub async fn run(mut run: Run<'_>, case: &'static str, count: usize) -> Result<(
             .try_collect::<()>()
             .await?;
     }
+    let cost = run.stage.cost(span).await?;
+    run.keep(Row::new(case, BARE_CLIENT, objects.len()).costing(cost));
+    if run.wanted.has(deletion) {
+        delete(&mut run, deletion, &objects).await?;
+    }
+    Ok(())
+}
+
+async fn delete(run: &mut Run<'_>, case: &'static str, objects: &[Object]) -> Result<()> {
+    run.stage.settle().await?;
+    let span = run.stage.measure()?;
+    let params = DeleteParams::background();
+    let delete = async |Object { api, name, .. }: &Object| -> Result<()> {
+        let result = api.delete(name, &params).await;
+        result.map(|_| ()).with_context(|| format!("cannot delete {name}"))
+    };
+    futures::stream::iter(objects)
+        .map(delete)
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<()>()
+        .await?;
     let cost = run.stage.cost(span).await?;
     run.keep(Row::new(case, BARE_CLIENT, objects.len()).costing(cost));
     Ok(())

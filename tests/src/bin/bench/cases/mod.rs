@@ -7,10 +7,12 @@ mod large;
 mod limit;
 mod paths;
 mod push;
+mod source;
 mod steady;
 
 use std::time::Duration;
 
+use ::tests::controllers::Controller;
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -57,6 +59,13 @@ pub struct Case {
     sizes: Sizes,
 }
 
+impl Case {
+    /// What it belongs to.
+    pub fn suite(&self) -> Suite {
+        self.group.suite()
+    }
+}
+
 /// Cases that share a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -82,10 +91,41 @@ pub enum Group {
     Limit,
     /// No controllers: 4,000 objects.
     HigherLimit,
+    /// A repository of 1,000 files.
+    Files1k,
+    /// A repository of 10,000 files.
+    Files10k,
+    /// A repository of 50,000 files.
+    Files50k,
+    /// A repository of large files.
+    Blobs,
+    /// A repository with a long history.
+    History,
+    /// Many GitRepositories of one URL.
+    SharedUrl,
+}
+
+/// What is measured with the same controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Kustomizations, from Git to the cluster
+    Kustomizations,
+    /// GitRepositories alone, beside git
+    Source,
+}
+
+impl Suite {
+    /// The controllers that run.
+    pub fn controllers(self) -> &'static [Controller] {
+        match self {
+            Self::Kustomizations => &[Controller::Source, Controller::Kustomize],
+            Self::Source => &[Controller::Source],
+        }
+    }
 }
 
 /// All groups, in the order they run.
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 17] = [
     Group::Limit,
     Group::Hundred,
     Group::Single,
@@ -97,6 +137,12 @@ const GROUPS: [Group; 11] = [
     Group::Large,
     Group::Larger,
     Group::TenThousand,
+    Group::Files1k,
+    Group::Files10k,
+    Group::Files50k,
+    Group::Blobs,
+    Group::History,
+    Group::SharedUrl,
 ];
 
 const fn case(name: &'static str, group: Group, title: &'static str) -> Case {
@@ -109,11 +155,16 @@ const fn case(name: &'static str, group: Group, title: &'static str) -> Case {
 }
 
 /// All cases; those of a group in the order they run.
-pub const CASES: [Case; 18] = [
+pub const CASES: [Case; 37] = [
     case(
         "limit-400",
         Group::Limit,
         "a bare client dry-runs and applies 400 objects, 20 at a time",
+    ),
+    case(
+        "limit-delete-400",
+        Group::Limit,
+        "a bare client deletes these 400 objects, 20 at a time",
     ),
     case(
         "create-100",
@@ -154,6 +205,11 @@ pub const CASES: [Case; 18] = [
         "limit-4000",
         Group::HigherLimit,
         "a bare client dry-runs and applies 4,000 objects, 20 at a time",
+    ),
+    case(
+        "limit-delete-4000",
+        Group::HigherLimit,
+        "a bare client deletes these 4,000 objects, 20 at a time",
     ),
     case(
         "create-1000",
@@ -202,9 +258,94 @@ pub const CASES: [Case; 18] = [
         group: Group::TenThousand,
         sizes: Sizes::Full,
     },
+    case(
+        "fetch-1k",
+        Group::Files1k,
+        "1,000 files: from the GitRepository's creation until it has an artifact",
+    ),
+    case(
+        "commit-1k",
+        Group::Files1k,
+        "1,000 files: a commit that changes one, until it has an artifact",
+    ),
+    case(
+        "poll-1k",
+        Group::Files1k,
+        "1,000 files: looks at short intervals that find nothing new",
+    ),
+    case(
+        "fetch-10k",
+        Group::Files10k,
+        "10,000 files: from the GitRepository's creation until it has an artifact",
+    ),
+    case(
+        "commit-10k",
+        Group::Files10k,
+        "10,000 files: a commit that changes one, until it has an artifact",
+    ),
+    case(
+        "poll-10k",
+        Group::Files10k,
+        "10,000 files: looks at short intervals that find nothing new",
+    ),
+    case(
+        "fetch-50k",
+        Group::Files50k,
+        "50,000 files: from the GitRepository's creation until it has an artifact",
+    ),
+    case(
+        "commit-50k",
+        Group::Files50k,
+        "50,000 files: a commit that changes one, until it has an artifact",
+    ),
+    case(
+        "poll-50k",
+        Group::Files50k,
+        "50,000 files: looks at short intervals that find nothing new",
+    ),
+    case(
+        "fetch-blobs",
+        Group::Blobs,
+        "500 MB in 2,000 files: from the GitRepository's creation until it has an artifact",
+    ),
+    case(
+        "commit-blobs",
+        Group::Blobs,
+        "500 MB in 2,000 files: a commit that changes one, until it has an artifact",
+    ),
+    case(
+        "fetch-history",
+        Group::History,
+        "10,000 commits: from the GitRepository's creation until it has an artifact",
+    ),
+    case(
+        "commit-history",
+        Group::History,
+        "10,000 commits and one more, until it has an artifact",
+    ),
+    case(
+        "create-shared-200",
+        Group::SharedUrl,
+        "200 GitRepositories of one URL: created, until all have an artifact",
+    ),
+    case(
+        "commit-shared-200",
+        Group::SharedUrl,
+        "200 GitRepositories of one URL: a commit, until all have its artifact",
+    ),
+    case(
+        "create-shared-1000",
+        Group::SharedUrl,
+        "800 more GitRepositories of that URL: created, until all have an artifact",
+    ),
+    case(
+        "idle-1000",
+        Group::SharedUrl,
+        "1,000 GitRepositories with nothing to do, for 30 s",
+    ),
 ];
 
-/// A case by its name.
+/// A case by its name; no two suites share a name.
 pub fn find(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }
@@ -219,11 +360,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The named cases, or all that the sizes include.
-    pub fn new(only: &[String], sizes: Sizes) -> Self {
+    /// The named cases, or all of the suite that the sizes include.
+    pub fn new(only: &[String], suite: Suite, sizes: Sizes) -> Self {
         let chosen = |case: &&Case| {
             if only.is_empty() {
-                case.sizes <= sizes
+                case.group.suite() == suite && case.sizes <= sizes
             } else {
                 only.iter().any(|name| name == case.name)
             }
@@ -247,6 +388,26 @@ impl Wanted {
 }
 
 impl Group {
+    /// What it belongs to.
+    pub fn suite(self) -> Suite {
+        match self {
+            Self::Hundred
+            | Self::Thousand
+            | Self::Paths
+            | Self::Steady
+            | Self::Single
+            | Self::Chain
+            | Self::Large
+            | Self::Larger
+            | Self::TenThousand
+            | Self::Limit
+            | Self::HigherLimit => Suite::Kustomizations,
+            Self::Files1k | Self::Files10k | Self::Files50k | Self::Blobs | Self::History | Self::SharedUrl => {
+                Suite::Source
+            }
+        }
+    }
+
     /// Whether it is measured without controllers.
     pub fn is_limit(self) -> bool {
         matches!(self, Self::Limit | Self::HigherLimit)
@@ -262,7 +423,8 @@ impl Group {
 
     /// Sets the stage and measures the cases that are wanted. What was measured before an error is in `rows`.
     pub async fn run(self, contestant: &Contestant, wanted: &Wanted, rows: &mut Vec<Row>) -> Result<()> {
-        let mut stage = Stage::set((!self.is_limit()).then_some(contestant)).await?;
+        let controllers = self.suite().controllers();
+        let mut stage = Stage::set((!self.is_limit()).then_some(contestant), controllers).await?;
         let death = stage.death();
         let run = Run {
             stage: &mut stage,
@@ -289,8 +451,14 @@ impl Group {
             Self::Large => large::one(run, "large-1000", sizes.of(1000)).await,
             Self::Larger => large::one(run, "large-5000", sizes.of(5000)).await,
             Self::TenThousand => large::many(run).await,
-            Self::Limit => limit::run(run, "limit-400", sizes.of(400)).await,
-            Self::HigherLimit => limit::run(run, "limit-4000", sizes.of(4000)).await,
+            Self::Limit => limit::run(run, "limit-400", "limit-delete-400", sizes.of(400)).await,
+            Self::HigherLimit => limit::run(run, "limit-4000", "limit-delete-4000", sizes.of(4000)).await,
+            Self::Files1k => source::repository(run, source::FILES_1K).await,
+            Self::Files10k => source::repository(run, source::FILES_10K).await,
+            Self::Files50k => source::repository(run, source::FILES_50K).await,
+            Self::Blobs => source::repository(run, source::BLOBS).await,
+            Self::History => source::repository(run, source::HISTORY).await,
+            Self::SharedUrl => source::shared(run).await,
         }
     }
 }
