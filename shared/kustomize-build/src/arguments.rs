@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use kustomize::{LoadRestriction, Options, Reorder};
 
@@ -15,6 +16,19 @@ use crate::refused;
 
 /// The environment variable that labels objects as `--enable-managedby-label` does, when it is `on`.
 const MANAGED_BY_VARIABLE: &str = "KUSTOMIZE_ENABLE_MANAGEDBY_LABEL";
+
+/// Flags that kustomize has deprecated, and what it says to those who use them.
+const DEPRECATED: [(&str, &str); 2] = [
+    (
+        "reorder",
+        "Flag --reorder has been deprecated, use the new 'sortOptions' field in kustomization.yaml instead.",
+    ),
+    (
+        "enable_managedby_label",
+        "Flag --enable-managedby-label has been deprecated, The flag `enable-managedby-label` has been deprecated. Use the \
+         `managedByLabel` option in the `buildMetadata` field instead.",
+    ),
+];
 
 /// Builds a kustomization and prints the objects as YAML
 ///
@@ -53,6 +67,10 @@ pub(crate) struct Arguments {
     #[arg(short, long, visible_alias = "stack-trace", action = ArgAction::Set, value_parser = truth, num_args = 0..=1,
           require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true)]
     pub verbose: bool,
+
+    /// What there is to say about the flags, a line each.
+    #[arg(skip)]
+    pub notices: Vec<&'static str>,
 
     /// Where remote bases may come from.
     #[command(flatten, next_help_heading = "Remote bases")]
@@ -136,7 +154,11 @@ impl Arguments {
         let mut command = refused::with_flags(Self::command());
         let matches = command.try_get_matches_from_mut(arguments)?;
         refused::check(&matches).map_err(|text| command.error(ErrorKind::InvalidValue, text))?;
-        Self::from_arg_matches(&matches)
+        let mut arguments = Self::from_arg_matches(&matches)?;
+        let given = |flag: &str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+        let notices = DEPRECATED.iter().filter(|(flag, _)| given(flag));
+        arguments.notices = notices.map(|(_, notice)| *notice).collect();
+        Ok(arguments)
     }
 
     /// What the flags and the environment say about the build.

@@ -25,6 +25,7 @@
 //! is done with the objects is not tried in a kustomization that has problems or has one below it with problems, field
 //! after field: a patch without its object says nothing about the field after `patches`. A limit that is exceeded and
 //! kustomizations that go in a circle end the build at once.
+#![doc = include_str!("../DEVIATION.md")]
 
 mod build;
 mod error;
@@ -32,6 +33,7 @@ mod fields;
 mod file_names;
 mod files;
 mod generate;
+mod go_json;
 mod kustomization;
 mod merge;
 mod node;
@@ -42,6 +44,8 @@ mod resource;
 mod schema;
 mod select;
 mod transform;
+#[cfg(test)]
+mod trial;
 mod unsupported;
 
 pub use error::{Error, Problem};

@@ -10,8 +10,10 @@
 //!
 //! `hack/kustomize-oracle` builds the real kustomize; `KUSTOMIZE` names another one.
 
+mod original;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use cap_std::{ambient_authority, fs::Dir};
@@ -90,7 +92,7 @@ fn write_down(directory: &Path) -> Result<()> {
             std::fs::remove_file(file)?;
         }
     }
-    match original(&kustomize()?, directory, "legacy")? {
+    match printed(&original::program()?, directory, "legacy")? {
         Some(text) => std::fs::write(objects, text)?,
         None => match built(directory, Reorder::Legacy)? {
             Err(text) => std::fs::write(error, text)?,
@@ -102,11 +104,11 @@ fn write_down(directory: &Path) -> Result<()> {
 
 #[test]
 fn the_real_kustomize_gives_the_same_in_both_orders() -> Result<()> {
-    let kustomize = kustomize()?;
+    let kustomize = original::program()?;
     let mut failures = Vec::new();
     for directory in cases()? {
         for (reorder, name) in [(Reorder::Legacy, "legacy"), (Reorder::None, "none")] {
-            let failure = match (original(&kustomize, &directory, name)?, built(&directory, reorder)?) {
+            let failure = match (printed(&kustomize, &directory, name)?, built(&directory, reorder)?) {
                 (Some(expected), Ok(text)) if text == expected => continue,
                 (None, Err(_)) => continue,
                 (Some(expected), Ok(text)) => difference(&expected, &text),
@@ -120,26 +122,12 @@ fn the_real_kustomize_gives_the_same_in_both_orders() -> Result<()> {
 }
 
 /// What kustomize prints for a case; none when it refuses.
-fn original(kustomize: &Path, directory: &Path, reorder: &str) -> Result<Option<String>> {
+fn printed(kustomize: &Path, directory: &Path, reorder: &str) -> Result<Option<String>> {
     let output = Command::new(kustomize)
         .args(["build", "--reorder", reorder])
         .arg(directory.join("in"))
         .output()?;
     Ok(output.status.success().then_some(String::from_utf8(output.stdout)?))
-}
-
-/// The path of the real kustomize.
-fn kustomize() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("KUSTOMIZE") {
-        return Ok(PathBuf::from(path));
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/kustomize-oracle");
-    let output = Command::new(&script)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {}; set KUSTOMIZE to a kustomize v5.8.1", script.display()))?;
-    ensure!(output.status.success(), "{} failed", script.display());
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
 /// The first lines where two texts differ.

@@ -5,7 +5,11 @@
 //! mistakes of any kind), the whole document is read the long way, which is also where all errors come from.
 //! Both ways give the same tree; fuzzing compares them.
 
-use crate::{Dialect, Node, Position, Value, mapping::Entries, resolve};
+use crate::{
+    Dialect, Node, Position, Value,
+    mapping::{Entries, MERGE},
+    resolve,
+};
 
 /// Deeper nesting is left to the long way, which knows the limit.
 const MAX_DEPTH: usize = 64;
@@ -348,7 +352,7 @@ impl<'a> Flow<'a> {
             } else {
                 self.word().filter(|word| is_name(word))?
             };
-            if entries.find(name).is_some() || !self.rest().starts_with(": ") {
+            if entries.find(name).is_some() || name == MERGE || !self.rest().starts_with(": ") {
                 return None;
             }
             self.at += 1;
@@ -421,7 +425,7 @@ fn key(text: &str) -> Option<(&str, usize)> {
         Some(quote) => {
             let end = text[1..].find(quote)? + 1;
             let name = &text[1..end];
-            if name.contains('\\') {
+            if name.contains('\\') || name == MERGE {
                 return None;
             }
             (name, end + 1)
@@ -583,6 +587,8 @@ mod tests {
             "a:\tb\n",
             "a : b\n",
             "<<: {}\n",
+            "'<<': {}\n",
+            "a: {\"<<\": b}\n",
             "...\n",
             "%YAML 1.1\n",
             "a: 'b\n  c'\n",

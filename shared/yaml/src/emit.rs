@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::{number, order, resolve};
+use crate::{Quoting, number, order, resolve};
 
 const INDENT: usize = 2;
 const WIDTH: usize = 80;
@@ -511,9 +511,20 @@ pub(crate) fn is_break(c: char) -> bool {
     matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Every string passes through JSON text that is read as YAML. That changes one character: U+0085 is a line break in
-/// YAML but not escaped in JSON, so it is folded: one becomes a space, more become line feeds, blanks around are lost.
-fn through_json(text: &str) -> Cow<'_, str> {
+/// How kustomize writes a string that nobody has written in another way.
+pub fn quoting(text: &str) -> Quoting {
+    match style(text, false) {
+        Style::Plain => Quoting::Plain,
+        Style::SingleQuoted => Quoting::Single,
+        Style::DoubleQuoted => Quoting::Double,
+        Style::Literal => Quoting::Literal,
+    }
+}
+
+/// What kustomize makes of a string that it writes as JSON and reads as YAML, which it does wherever it hands something on.
+/// One character suffers: U+0085 is a line break in YAML but not escaped in JSON, so it is folded: one becomes a space, more
+/// become line feeds, blanks around are lost.
+pub fn through_json(text: &str) -> Cow<'_, str> {
     if !text.contains('\u{85}') {
         return Cow::Borrowed(text);
     }

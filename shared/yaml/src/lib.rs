@@ -8,6 +8,16 @@
 //! A [`StyledDocument`] is for text that is changed in one place and otherwise stays: it keeps key order, comments, anchors
 //! and quotes, and is written as yaml.v3 writes such trees. Everything else loses them, as it does in the Go tools.
 //!
+//! ```
+//! let documents = yaml::parse("replicas: 2 # two\nname: web\n", yaml::Dialect::V3)?;
+//! let replicas = documents[0].get("replicas").ok_or("no replicas")?;
+//! assert_eq!((replicas.position.line, replicas.position.column), (1, 11));
+//!
+//! let text = yaml::to_string(&documents[0].to_json()?);
+//! assert_eq!(text, "name: web\nreplicas: 2\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What this crate deliberately does not do: decode into typed structs, or read anything but UTF-8 text that is already in memory.
 
 mod block;
@@ -24,7 +34,7 @@ mod resolve;
 mod styled;
 mod timestamp;
 
-pub use emit::{to_string, to_string_all};
+pub use emit::{quoting, through_json, to_string, to_string_all};
 pub use error::{Error, ErrorKind};
 pub use mapping::{Flaw, FlawKind};
 pub use node::{Node, Position, Value};

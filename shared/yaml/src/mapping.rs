@@ -38,8 +38,12 @@ pub(crate) struct Item {
     pub(crate) alias: bool,
 }
 
+/// The name of merge keys.
+pub(crate) const MERGE: &str = "<<";
+
 /// Keys must be text (at the top level of a document any scalar will do) and unique by their spelling; what a
-/// mapping says itself wins over what it merges, and of several merged mappings the first wins. Keys that break these
+/// mapping says itself wins over what it merges, and of several merged mappings the first wins. A key `<<` that is text is
+/// dropped. Keys that break these
 /// rules are an error, unless there is a list of `flaws` to put them on: then they stay, spelled as they are.
 pub(crate) fn strict(
     entries: Vec<(Item, Item)>,
@@ -49,6 +53,7 @@ pub(crate) fn strict(
     let mut out = Entries::default();
     out.list.reserve_exact(entries.len());
     let mut merged = None;
+    let mut cleared = false;
     let mut repeated = Vec::new();
     for (key, value) in entries {
         let position = key.node.position;
@@ -56,6 +61,11 @@ pub(crate) fn strict(
             if merged.replace(value).is_some() {
                 return Err(Error::content(position, "duplicate merge key"));
             }
+            cleared = true;
+            continue;
+        }
+        // kustomize clears away the first key of this name where it looks for merge keys, whether it is one or not.
+        if key.node.as_str() == Some(MERGE) && !std::mem::replace(&mut cleared, true) {
             continue;
         }
         let name = match (key.node.value, key.raw) {

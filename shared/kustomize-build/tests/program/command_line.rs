@@ -35,14 +35,19 @@ const CONFIG: &str = "apiVersion: v1\ndata:\n  a: \"1\"\n  b: \"yes\"\nkind: Con
 const DEPLOYMENT: &str =
     "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: Web\n  namespace: Shop\nspec:\n  replicas: 1\n";
 
+/// What kustomize says to those who name an order.
+const REORDER: &str =
+    "Flag --reorder has been deprecated, use the new 'sortOptions' field in kustomization.yaml instead.\n";
+
 #[test]
 fn objects_are_printed_in_the_order_that_is_asked_for() -> Result<()> {
     let folder = app()?;
     let legacy = [NAMESPACE, CONFIG, DEPLOYMENT].join("---\n");
     let inputs = [DEPLOYMENT, CONFIG, NAMESPACE].join("---\n");
     folder.prints(&["app"], &legacy)?;
-    folder.prints(&["--reorder=none", "app/"], &inputs)?;
-    folder.prints(&["--reorder", "none", "./app", "--reorder", "legacy"], &legacy)?;
+    folder.call(&["--reorder=none", "app/"])?.is(0, &inputs, REORDER);
+    let call = folder.call(&["--reorder", "none", "./app", "--reorder", "legacy"])?;
+    call.is(0, &legacy, REORDER);
     folder.below("app").prints(&[], &legacy)?;
     folder.below("app").prints(&["-o", ""], &legacy)?;
     Ok(())
@@ -55,8 +60,10 @@ fn a_label_says_who_built_where_a_flag_or_a_variable_asks_for_it() -> Result<()>
     folder.write("all.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n")?;
     let plain = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n";
     let labelled = "apiVersion: v1\nkind: Secret\nmetadata:\n  labels:\n    app.kubernetes.io/managed-by: kustomize-v5.8.1\n  name: a\n";
-    folder.prints(&["--enable-managedby-label"], labelled)?;
-    folder.prints(&["--enable-managedby-label=false"], plain)?;
+    let notice = "Flag --enable-managedby-label has been deprecated, The flag `enable-managedby-label` has been deprecated. Use \
+                  the `managedByLabel` option in the `buildMetadata` field instead.\n";
+    folder.call(&["--enable-managedby-label"])?.is(0, labelled, notice);
+    folder.call(&["--enable-managedby-label=false"])?.is(0, plain, notice);
     folder
         .call_with(&[], &[("KUSTOMIZE_ENABLE_MANAGEDBY_LABEL", "on")])?
         .is(0, labelled, "");

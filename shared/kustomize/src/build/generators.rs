@@ -118,6 +118,7 @@ impl Target<'_> {
                 continue;
             };
             for (_, mut object) in objects {
+                self.session().note_type(&object.gvk());
                 let noted = match &self.origin {
                     Some(origin) => origin.append(self.file).write_to(&mut object),
                     None => Ok(()),

@@ -86,6 +86,7 @@ fn finish(target: &Target<'_>, built: Accumulated) -> Result<Resources, Error> {
         session.warn(&format!("well-defined vars that were never replaced: {unused}"));
     }
     resources.drop_local_config();
+    resources.check_identities()?;
     let sort = match (&kustomization.sort_options, session.options.reorder) {
         (Some(sort), _) => Sort::of(sort).placed(|| target.place("sortOptions"))?,
         (None, Reorder::Legacy) => Some(Sort::legacy()),

@@ -93,6 +93,7 @@ impl<'a> Target<'a> {
         let mut problems = Problems::default();
         let objects = self.read(&content, path).in_file(&file).map_err(Error::in_content);
         for object in problems.note(objects)?.into_iter().flatten() {
+            self.session().note_type(&object.gvk());
             let added = built.resources.append(object).map_err(Error::in_content);
             problems.note(added.within(|| format!("merging resources from '{path}'")))?;
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::fetched::Fetched;
 use crate::remote::redacted;
-use crate::schema::Schema;
+use crate::resource::Gvk;
+use crate::schema::{Builtin, Schema};
 use crate::transform::Pass;
 use crate::{Builder, Error, Files, Options, Touch};
 
@@ -46,6 +47,10 @@ pub(crate) struct Session<'a> {
     bytes: Cell<u64>,
     /// None while no kustomization has chosen one.
     schema: RefCell<Option<SchemaInForce>>,
+    /// Whether anything was merged before.
+    merged: Cell<bool>,
+    /// Whether an object was read before of whose type kustomize does not know without a schema if it has a namespace.
+    unknown_type: Cell<bool>,
 }
 
 impl<'a> Session<'a> {
@@ -60,6 +65,8 @@ impl<'a> Session<'a> {
             reads: Cell::new(0),
             bytes: Cell::new(0),
             schema: RefCell::default(),
+            merged: Cell::default(),
+            unknown_type: Cell::default(),
         }
     }
 
@@ -123,7 +130,7 @@ impl<'a> Session<'a> {
     }
 
     /// What a transformer is run with, on behalf of a field of a kustomization or of the build itself.
-    pub fn pass<'s>(&self, schema: &'s Schema, author: Option<Arc<Touch>>) -> Pass<'s>
+    pub fn pass<'s>(&'s self, schema: &'s Schema, author: Option<Arc<Touch>>) -> Pass<'s>
     where
         'a: 's,
     {
@@ -131,6 +138,7 @@ impl<'a> Session<'a> {
             schema,
             author,
             stop: self.stop,
+            merged: &self.merged,
         }
     }
 
@@ -142,6 +150,24 @@ impl<'a> Session<'a> {
     /// Whether a kustomization has chosen the schema. The first choice stays, as upstream's schema is one for all.
     pub fn schema_is_chosen(&self) -> bool {
         self.schema.borrow().is_some()
+    }
+
+    /// Notes what an object that was read is.
+    pub fn note_type(&self, gvk: &Gvk) {
+        if !self.unknown_type.get() && !gvk.is_known() {
+            self.unknown_type.set(true);
+        }
+    }
+
+    /// What becomes of the built-in types when a kustomization brings a schema now. Upstream adds what is loaded to what was
+    /// loaded before: the built-in types when something was merged, and they are loaded after the new ones when their
+    /// loading was only due.
+    pub fn builtin_types(&self) -> Builtin {
+        match (self.merged.get(), self.unknown_type.get()) {
+            (true, _) => Builtin::Below,
+            (false, true) => Builtin::Above,
+            (false, false) => Builtin::Gone,
+        }
     }
 
     /// Puts a schema in force.

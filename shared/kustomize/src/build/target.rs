@@ -12,7 +12,7 @@ use crate::error::{Place, Within};
 use crate::fields::Config;
 use crate::files::Loaded;
 use crate::kustomization::{FILE_NAMES, Kustomization};
-use crate::schema::Schema;
+use crate::schema::{Builtin, Schema};
 use crate::{Error, Touch};
 
 /// The OpenAPI document that kustomize has built in.
@@ -143,7 +143,8 @@ impl<'a> Target<'a> {
                 "builtin version and custom schema provided, cannot use both",
             )),
             (Some((path, file)), None) => {
-                let schema = parse_schema(&file.content).within(|| format!("openapi '{path}'"));
+                let schema =
+                    parse_schema(&file.content, session.builtin_types()).within(|| format!("openapi '{path}'"));
                 session.choose_schema(SchemaInForce::Custom(Rc::new(schema.in_file(&file.path)?)));
                 Ok(())
             }
@@ -232,11 +233,11 @@ fn find_file(loader: &Loader<'_>) -> Result<(&'static str, Vec<u8>), Error> {
     }
 }
 
-fn parse_schema(content: &[u8]) -> Result<Schema, Error> {
+fn parse_schema(content: &[u8], builtin: Builtin) -> Result<Schema, Error> {
     let document = crate::kustomization::document(content)?;
     let document = document.map(|document| document.to_json()).transpose()?;
     match document {
-        Some(document) if document.is_object() => Ok(Schema::from_openapi(&document)),
+        Some(document) if document.is_object() => Ok(Schema::from_openapi(&document, builtin)),
         _ => Err(Error::new("not an OpenAPI document: expected a mapping")),
     }
 }

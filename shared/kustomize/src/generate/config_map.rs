@@ -1,4 +1,16 @@
 //! `configMapGenerator`.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert(
+//!     "kustomization.yaml",
+//!     "configMapGenerator: [{name: app, literals: [a=b], options: {disableNameSuffixHash: true}}]\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["data"]["a"], "b");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{Load, data, sources};
 use crate::Error;
@@ -27,4 +39,34 @@ pub(crate) fn config_map(args: &GeneratorArgs, load: Load<'_>) -> Result<Resourc
         }
     }
     Ok(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+    use serde_json::{Value, json};
+
+    /// What is in the generated object besides type and name.
+    fn check(entry: &str, expected: Value) {
+        let fields =
+            format!("configMapGenerator: [{{name: a, {entry}}}]\ngeneratorOptions: {{disableNameSuffixHash: true}}");
+        let mut object = built(&fields, "").unwrap().remove(0);
+        for field in ["apiVersion", "kind"] {
+            object.as_object_mut().unwrap().remove(field);
+        }
+        assert_eq!(object, expected, "{entry}");
+    }
+
+    #[test]
+    fn data_labels_and_annotations_are_text() {
+        check(
+            "literals: [a=5, b=no]",
+            json!({"metadata": {"name": "a"}, "data": {"a": "5", "b": "no"}}),
+        );
+        check(
+            "options: {labels: {l: '5'}, immutable: true}",
+            json!({"metadata": {"name": "a", "labels": {"l": "5"}}, "immutable": true}),
+        );
+        check("namespace: b", json!({"metadata": {"name": "a", "namespace": "b"}}));
+    }
 }

@@ -1,4 +1,23 @@
 //! The IAMPolicyGenerator plugin: a service account bound to one of a cloud.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "generators: [account.yaml]\n")?;
+//! files.insert(
+//!     "account.yaml",
+//!     "apiVersion: builtin\n\
+//!      kind: IAMPolicyGenerator\n\
+//!      metadata: {name: account}\n\
+//!      cloud: gke\n\
+//!      kubernetesService: {name: builds}\n\
+//!      serviceAccount: {name: builder, projectId: shop}\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! let account = &objects[0].object["metadata"]["annotations"]["iam.gke.io/gcp-service-account"];
+//! assert_eq!(account, "builder@shop.iam.gserviceaccount.com");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::Error;
 use crate::kustomization::Fields;
@@ -52,5 +71,35 @@ impl IamPolicy {
         Ok(Resource::new(Node::from_json(
             serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+    use serde_json::json;
+
+    #[test]
+    fn the_account_of_the_cloud_is_an_annotation() {
+        let generate = |cloud: &str| {
+            let plugin = format!(
+                "generators: ['{{apiVersion: builtin, kind: IAMPolicyGenerator, metadata: {{name: a}}, cloud: {cloud}, \
+                 kubernetesService: {{name: s, namespace: n}}, serviceAccount: {{name: g, projectId: p}}}}']"
+            );
+            built(&plugin, "")
+        };
+        assert_eq!(
+            generate("gke").unwrap(),
+            [json!({
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {
+                    "name": "s",
+                    "namespace": "n",
+                    "annotations": {"iam.gke.io/gcp-service-account": "g@p.iam.gserviceaccount.com"},
+                },
+            })]
+        );
+        assert!(generate("other").is_err());
     }
 }

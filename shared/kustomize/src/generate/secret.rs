@@ -1,4 +1,17 @@
 //! `secretGenerator`.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert(
+//!     "kustomization.yaml",
+//!     "secretGenerator: [{name: app, literals: [a=b], options: {disableNameSuffixHash: true}}]\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["data"]["a"], "Yg==");
+//! assert_eq!(objects[0].object["type"], "Opaque");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{Load, data, sources};
 use crate::Error;
@@ -27,4 +40,27 @@ pub(crate) fn secret(secret: &SecretArgs, load: Load<'_>) -> Result<Resource, Er
         map.insert("data".to_owned(), Node::Map(values));
     }
     Ok(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+    use serde_json::{Value, json};
+
+    fn check(entry: &str, kind: &str, data: Value) {
+        let fields = format!("secretGenerator: [{{name: a, {entry}}}]");
+        let secret = built(&fields, "").unwrap().remove(0);
+        assert_eq!((&secret["type"], &secret["data"]), (&json!(kind), &data), "{entry}");
+    }
+
+    #[test]
+    fn data_is_base64_and_the_type_is_opaque_unless_said_otherwise() {
+        check("literals: [a=b]", "Opaque", json!({"a": "Yg=="}));
+        check(
+            "literals: [a=b], type: example.com/x",
+            "example.com/x",
+            json!({"a": "Yg=="}),
+        );
+        check("literals: [\"a=x\\u0085\"]", "Opaque", json!({"a": "eCA="}));
+    }
 }

@@ -160,6 +160,8 @@ impl<'a> Fields<'a> {
 
     fn as_text(&self, node: &Node, path: &str) -> Result<Option<String>, Error> {
         match &node.value {
+            // A kustomization is handed on as JSON that is read as YAML.
+            Value::Str(text) if !self.loose => Ok(Some(yaml::through_json(text).into_owned())),
             Value::Str(text) => Ok(Some(text.clone())),
             Value::Int(number) if self.loose => Ok(Some(number.to_string())),
             Value::Uint(number) if self.loose => Ok(Some(number.to_string())),
@@ -301,7 +303,12 @@ impl<'a> Fields<'a> {
         entries
             .iter()
             .map(|(key, value)| {
+                let at = key.position;
                 let key = key.as_str().unwrap_or_default();
+                if !self.loose && yaml::through_json(key) != key {
+                    let error = Error::new(format!("field {path}: a key with a line break in it (U+0085)"));
+                    self.report(error.at(at).in_field(&path))?;
+                }
                 let text = if value.is_null() {
                     String::new()
                 } else {

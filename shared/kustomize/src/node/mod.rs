@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub(crate) use bounds::{Growth, MAX_DEPTH, Size};
 pub(crate) use lookup::{
-    Create, check_length, field_step, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind,
+    Create, Segments, check_length, field_step, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind,
 };
 pub(crate) use map::Map;
 use read::plain;
@@ -251,6 +251,27 @@ impl Node {
         }
     }
 
+    /// This tree after it was written as JSON and read as YAML: every string is in quotes, and no spelling is left.
+    pub fn rewritten_as_json(self) -> Self {
+        match self {
+            Node::Null { .. } => Node::Null { written: true },
+            Node::Bool(flag) => Node::Bool(flag.value.into()),
+            Node::Number(number) => Node::Number(number.value.into()),
+            Node::Text(text) if text.style == Style::Untyped => match plain(&text.text) {
+                Node::Text(text) => Node::quoted_string(text.text),
+                other => other.rewritten_as_json(),
+            },
+            Node::Text(text) => Node::quoted_string(yaml::through_json(&text.text)),
+            Node::List(items) => Node::List(items.into_iter().map(Node::rewritten_as_json).collect()),
+            Node::Map(mut map) => {
+                for value in map.values_mut() {
+                    *value = std::mem::replace(value, Node::Null { written: true }).rewritten_as_json();
+                }
+                Node::Map(map)
+            }
+        }
+    }
+
     /// A tree from JSON: strings are quoted where they have to be, nulls are written out, and integers that Go's floats
     /// cannot hold are rounded.
     pub fn from_json(value: Value) -> Self {
@@ -268,10 +289,9 @@ impl Node {
             Value::Bool(value) => Node::Bool(value.into()),
             Value::Number(number) => Node::Number(number.into()),
             Value::String(text) => {
-                let style = if read::must_quote(&text) {
-                    Style::Quoted(yaml::Quoting::Double)
-                } else {
-                    Style::Plain
+                let style = match yaml::quoting(&text) {
+                    yaml::Quoting::Plain => Style::Plain,
+                    quoting => Style::Quoted(quoting),
                 };
                 Node::Text(Text { text, style, cell: 0 })
             }

@@ -71,16 +71,12 @@ pub(super) fn is_yaml11_other(text: &str) -> bool {
 /// Names the key.
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     match resolve(key) {
+        None if key == "<<" => Err(Error::new("key '<<' merges what it leads to, which is text here")),
         None => Ok(()),
         Some(_) => Err(Error::new(format!(
             "key '{key}' reads as something else than a string, which no object may have as key"
         ))),
     }
-}
-
-/// Whether a string has to be quoted to stay a string.
-pub(super) fn must_quote(text: &str) -> bool {
-    text.is_empty() || resolve(text).is_some()
 }
 
 /// The words that are no strings.
@@ -162,7 +158,7 @@ impl<'a> Source<'a> {
                     Some('|') => Style::Quoted(Quoting::Literal),
                     Some('>') => Style::Quoted(Quoting::Folded),
                     Some('"') => Style::Quoted(Quoting::Double),
-                    _ if must_quote(&text) => Style::Quoted(Quoting::Double),
+                    // A tag is no quote.
                     _ => Style::Plain,
                 };
                 Node::Text(Text { text, style, cell: 0 })
@@ -257,6 +253,7 @@ mod tests {
         check("b: ä\na: !!str &k \"x\"", &text("x", Style::Quoted(Quoting::Double)));
         check("a: |\n  x\n", &text("x\n", Style::Quoted(Quoting::Literal)));
         check("{ä: 1, a: \"80\"}", &text("80", Style::Quoted(Quoting::Double)));
+        check("a: !!str 80", &text("80", Style::Plain));
         check("a: null", &Node::Null { written: true });
         check("a:\nb: 1", &Node::Null { written: false });
     }

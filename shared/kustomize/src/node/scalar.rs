@@ -36,10 +36,17 @@ impl Node {
         })
     }
 
-    /// Puts a scalar of known type here. A quoted string stays a quoted string. Whether it is another one now.
-    pub fn assign(&mut self, new: Node) -> bool {
+    /// Puts a scalar of known type here. The quotes of what was here stay, and a quoted string stays a string. Whether it is another
+    /// one now.
+    pub fn assign(&mut self, mut new: Node) -> bool {
         let Node::Text(old) = &*self else {
             let changed = *self != new;
+            if let Node::Text(text) = &mut new
+                && self.is_scalar()
+                && matches!(text.style, Style::Quoted(_))
+            {
+                text.style = Style::Plain;
+            }
             *self = new;
             return changed;
         };
@@ -173,6 +180,11 @@ mod tests {
         let mut bare = Node::string("http");
         bare.assign(Node::Number(serde_json::Number::from(8080).into()));
         assert_eq!(bare.to_json(), 8080);
+        let mut number = Node::Number(serde_json::Number::from(1).into());
+        number.assign(Node::quoted_string("80"));
+        assert_eq!(number.to_json(), "80");
+        number.assign(Node::Number(serde_json::Number::from(8080).into()));
+        assert_eq!(number.to_json(), 8080);
     }
 
     #[test]

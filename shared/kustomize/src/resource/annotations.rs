@@ -1,15 +1,17 @@
 //! The annotations a build works with: the ones inputs may carry from an earlier build, the ones `buildMetadata` asks for,
 //! and what is left of them in the output.
 
-use super::{Behavior, Previous, Resource};
+use super::{Behavior, Memory, Previous, Resource};
 use crate::Error;
-use crate::node::Node;
+use crate::node::{Map, Node};
 
 /// Where `buildMetadata: [originAnnotations]` writes.
 pub(crate) const ORIGIN: &str = "config.kubernetes.io/origin";
 /// Where `buildMetadata: [transformerAnnotations]` writes.
 pub(crate) const TRANSFORMATIONS: &str = "alpha.config.kubernetes.io/transformations";
 
+/// What the names of annotations begin with that are upstream's own.
+const INTERNAL: &str = "internal.config.kubernetes.io/";
 const PREVIOUS_KINDS: &str = "internal.config.kubernetes.io/previousKinds";
 const PREVIOUS_NAMES: &str = "internal.config.kubernetes.io/previousNames";
 const PREVIOUS_NAMESPACES: &str = "internal.config.kubernetes.io/previousNamespaces";
@@ -17,6 +19,17 @@ const PREFIXES: &str = "internal.config.kubernetes.io/prefixes";
 const SUFFIXES: &str = "internal.config.kubernetes.io/suffixes";
 const BEHAVIOR: &str = "internal.config.kubernetes.io/generatorBehavior";
 const NEEDS_HASH: &str = "internal.config.kubernetes.io/needsHashSuffix";
+
+/// Those that [`Memory`] stands for.
+const MEMORY: [&str; 7] = [
+    PREVIOUS_KINDS,
+    PREVIOUS_NAMES,
+    PREVIOUS_NAMESPACES,
+    PREFIXES,
+    SUFFIXES,
+    BEHAVIOR,
+    NEEDS_HASH,
+];
 
 /// Annotations that never leave a build.
 const REMOVED: &[&str] = &[
@@ -47,13 +60,7 @@ impl Resource {
     /// # Errors
     /// When the lists of earlier names, namespaces and kinds differ in length.
     pub(super) fn recall(&mut self) -> Result<(), Error> {
-        let Some(Node::Map(annotations)) = self
-            .node
-            .as_map_mut()
-            .and_then(|map| map.get_mut("metadata"))
-            .and_then(Node::as_map_mut)
-            .and_then(|meta| meta.get_mut("annotations"))
-        else {
+        let Some(annotations) = annotations_of(&mut self.node) else {
             return Ok(());
         };
         let mut take = |name: &str| annotations.remove(name).map(|value| value.text().into_owned());
@@ -61,6 +68,7 @@ impl Resource {
             value.map_or(Vec::new(), |value| value.split(',').map(str::to_owned).collect())
         };
         if let Some(behavior) = take(BEHAVIOR) {
+            self.memory.generated = true;
             self.memory.behavior = Behavior::named(&behavior);
         }
         self.memory.needs_hash = take(NEEDS_HASH).is_some_and(|value| value == "enabled");
@@ -119,25 +127,68 @@ impl Resource {
         self.set_meta_strings("annotations", annotations)
     }
 
-    /// Makes sure `metadata.annotations` is there when upstream's annotations of the build would be.
+    /// Writes into the annotations what upstream keeps there, for what looks at or replaces all of them.
     ///
     /// # Errors
     /// When `metadata` is no mapping.
-    pub fn show_memory(&mut self) -> Result<(), Error> {
-        if self.memory.shows() {
-            let annotations = self
-                .meta_mut()?
-                .entry("annotations".to_owned())
-                .or_insert_with(Node::map);
-            if annotations.is_null() {
-                *annotations = Node::map();
-            }
+    pub fn write_memory(&mut self) -> Result<(), Error> {
+        let memory = &self.memory;
+        let previous = |part: fn(&Previous) -> &str| -> Vec<&str> { memory.previous.iter().map(part).collect() };
+        let lists = [
+            (PREVIOUS_KINDS, previous(|previous| &previous.kind)),
+            (PREVIOUS_NAMES, previous(|previous| &previous.name)),
+            (PREVIOUS_NAMESPACES, previous(|previous| &previous.namespace)),
+            (PREFIXES, memory.prefixes.iter().map(String::as_str).collect()),
+            (SUFFIXES, memory.suffixes.iter().map(String::as_str).collect()),
+        ];
+        let mut remembered: Vec<(&str, String)> = lists
+            .into_iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(name, list)| (name, list.join(",")))
+            .collect();
+        if memory.generated {
+            remembered.push((BEHAVIOR, memory.behavior.name().to_owned()));
+        }
+        if memory.needs_hash {
+            remembered.push((NEEDS_HASH, "enabled".to_owned()));
+        }
+        if remembered.is_empty() {
+            return Ok(());
+        }
+        let annotations = self
+            .meta_mut()?
+            .entry("annotations".to_owned())
+            .or_insert_with(Node::map);
+        if annotations.is_null() {
+            *annotations = Node::map();
+        }
+        if let Node::Map(map) = annotations {
+            let texts = remembered.into_iter();
+            map.extend(texts.map(|(name, text)| (name.to_owned(), Node::set_string(text))));
         }
         Ok(())
     }
 
-    /// Removes `metadata.annotations` when it is empty.
+    /// Takes from the annotations what is remembered from now on, whatever it was before.
+    ///
+    /// # Errors
+    /// When the lists of earlier names, namespaces and kinds differ in length.
+    pub fn read_memory(&mut self) -> Result<(), Error> {
+        self.memory = Memory::default();
+        self.recall()?;
+        self.drop_empty_annotations();
+        Ok(())
+    }
+
+    /// Takes what [`Resource::write_memory`] wrote out of the annotations again.
     pub fn hide_memory(&mut self) {
+        if let Some(annotations) = annotations_of(&mut self.node) {
+            annotations.retain(|name, _| !MEMORY.contains(&name.as_str()));
+        }
+        self.drop_empty_annotations();
+    }
+
+    fn drop_empty_annotations(&mut self) {
         if let Some(meta) = self
             .node
             .as_map_mut()
@@ -147,5 +198,66 @@ impl Resource {
         {
             meta.remove("annotations");
         }
+    }
+}
+
+fn annotations_of(node: &mut Node) -> Option<&mut Map> {
+    let meta = node.as_map_mut()?.get_mut("metadata")?.as_map_mut()?;
+    meta.get_mut("annotations")?.as_map_mut()
+}
+
+/// Whether what is at a path of an object upstream has its memory of the object in it.
+pub(crate) fn is_memory(path: &[String]) -> bool {
+    let mut steps = path.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
+    steps.next().is_none_or(|first| first == "metadata")
+        && steps.next().is_none_or(|second| second == "annotations")
+        && steps.next().is_none_or(|third| third.starts_with(INTERNAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_remembered_goes_into_the_annotations_and_back() -> Result<(), Error> {
+        let mut resource = Resource::new(Node::from_json(json!({"kind": "A", "metadata": {"name": "a"}})));
+        resource.remember_id();
+        resource.remember_id();
+        resource.memory.prefixes.push("x-".to_owned());
+        resource.memory.generated = true;
+        let (node, memory) = (resource.node.clone(), resource.memory.clone());
+        resource.write_memory()?;
+        assert_eq!(
+            resource.node.to_json()["metadata"]["annotations"],
+            json!({
+                "internal.config.kubernetes.io/previousKinds": "A,A",
+                "internal.config.kubernetes.io/previousNames": "a,a",
+                "internal.config.kubernetes.io/previousNamespaces": "default,default",
+                "internal.config.kubernetes.io/prefixes": "x-",
+                "internal.config.kubernetes.io/generatorBehavior": "unspecified",
+            })
+        );
+        let mut hidden = resource.clone();
+        hidden.hide_memory();
+        resource.read_memory()?;
+        assert_eq!((&resource.node, &resource.memory), (&node, &memory));
+        assert_eq!((&hidden.node, &hidden.memory), (&node, &memory));
+        Ok(())
+    }
+
+    #[test]
+    fn memory_is_at_everything_around_it() {
+        let check = |path: &[&str], expected: bool| {
+            let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+            assert_eq!(is_memory(&path), expected, "{path:?}");
+        };
+        check(&["", ""], true);
+        check(&["metadata"], true);
+        check(&["metadata", "annotations"], true);
+        check(&["metadata", "annotations", PREFIXES], true);
+        check(&["metadata", "annotations", "a"], false);
+        check(&["metadata", "name"], false);
+        check(&["spec"], false);
     }
 }

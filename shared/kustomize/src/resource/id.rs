@@ -51,6 +51,11 @@ impl Gvk {
         scope::is_cluster_scoped(&self.group, &self.version, &self.kind)
     }
 
+    /// Whether kustomize knows of this type, without looking at a schema, if its objects have a namespace.
+    pub fn is_known(&self) -> bool {
+        scope::is_known(&self.group, &self.version, &self.kind)
+    }
+
     /// Whether every part that the selector names equals this one's.
     pub fn is_selected_by(&self, selector: &Gvk) -> bool {
         let fits = |wanted: &str, part: &str| wanted.is_empty() || wanted == part;

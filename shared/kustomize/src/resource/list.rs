@@ -41,7 +41,8 @@ pub(super) fn validate(node: &Node) -> Result<(), Error> {
     Ok(())
 }
 
-/// Replaces every list kind among the documents by its items, which come after all other documents.
+/// Replaces every list kind among the documents by its items, which come after all other documents. Upstream writes them as JSON
+/// and reads that.
 ///
 /// # Errors
 /// When `items` is no list, or an item lacks kind or name.
@@ -63,7 +64,7 @@ pub(super) fn expand(documents: Vec<(usize, Node)>) -> Result<Vec<(usize, Node)>
                 for item in items {
                     if !item.is_empty() {
                         problems.note(validate(&item).map_err(|error| error.at_line(line)))?;
-                        queue.push_back((line, item));
+                        queue.push_back((line, item.rewritten_as_json()));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! An object on its way through a build: its tree and what the build remembers about it.
 //!
-//! Upstream keeps that memory in annotations of the object and removes them at the end. Here it is in fields; only where
-//! the annotations show (a JSON patch may add to annotations that exist for their sake alone) is their presence imitated.
+//! Upstream keeps that memory in annotations of the object and removes them at the end. Here it is in fields, and written into
+//! annotations only for what looks at or replaces all of them: JSON patches, some strategic patches and replacements.
 
 mod annotations;
 mod id;
@@ -16,7 +16,7 @@ use crate::error::Within;
 use crate::node::{Map, Node, Text, check_key, wrong_kind};
 use crate::{Error, Origin, Touch};
 
-pub(crate) use annotations::{ORIGIN, TRANSFORMATIONS};
+pub(crate) use annotations::{ORIGIN, TRANSFORMATIONS, is_memory};
 pub(crate) use id::{Gvk, Id, Key};
 pub(crate) use read::read;
 pub(crate) use set::Resources;
@@ -86,17 +86,6 @@ pub(crate) struct Memory {
     pub needs_hash: bool,
     /// Whether it came from a generator.
     pub generated: bool,
-}
-
-impl Memory {
-    /// Whether upstream would have annotated the object with any of this.
-    fn shows(&self) -> bool {
-        !self.previous.is_empty()
-            || !self.prefixes.is_empty()
-            || !self.suffixes.is_empty()
-            || self.generated
-            || self.needs_hash
-    }
 }
 
 /// An object.
@@ -315,6 +304,20 @@ impl Resource {
     /// Takes over whether a patch has keys that must not get into the output.
     pub fn share_flaws(&mut self, patch: &Resource) {
         self.flawed |= patch.flawed;
+    }
+
+    /// Checks what everything has to have that is written: a kind, and a name unless it is a list.
+    ///
+    /// # Errors
+    /// Says which is missing.
+    pub fn check_identity(&self) -> Result<(), Error> {
+        let kind = self.kind();
+        let missing = match kind.as_str() {
+            "" => "kind",
+            _ if !kind.ends_with("List") && self.name().is_empty() => "metadata.name",
+            _ => return Ok(()),
+        };
+        Err(Error::new(format!("missing {missing} in object {}", self.id())).about(self))
     }
 
     /// Checks that every key is text and unique, as everything has to be that is written.

@@ -197,6 +197,19 @@ impl Resources {
         self.touch();
     }
 
+    /// Checks that every object has a kind and a name.
+    ///
+    /// # Errors
+    /// Names every object that has not.
+    pub fn check_identities(&self) -> Result<(), Error> {
+        let mut problems = Problems::default();
+        for resource in &self.list {
+            let checked = resource.check_identity();
+            problems.note(checked.map_err(|error| error.in_origin(resource.place.as_ref())))?;
+        }
+        problems.finish()
+    }
+
     /// Checks that no two objects have the same identity.
     ///
     /// # Errors

@@ -16,8 +16,20 @@ pub(crate) struct Schema {
     types: OnceLock<Types>,
 }
 
+/// What becomes of the built-in types when a kustomization brings its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Builtin {
+    /// They are gone.
+    #[default]
+    Gone,
+    /// They stay where the kustomization does not bring the same.
+    Below,
+    /// They stay, and the kustomization adds to them.
+    Above,
+}
+
 /// The types themselves.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Types {
     types: Vec<Type>,
     /// Numbers of types by the names of their definitions.

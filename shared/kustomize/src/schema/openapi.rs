@@ -4,40 +4,56 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Schema, Shape, Type, Types};
+use super::{Builtin, Schema, Shape, Type, Types};
 
 impl Schema {
-    /// The types of an OpenAPI document's `definitions`.
-    pub fn from_openapi(document: &Value) -> Self {
-        Types::from_openapi(document).into()
+    /// The types of an OpenAPI document's `definitions`, beside or instead of those that are built in.
+    pub fn from_openapi(document: &Value, builtin: Builtin) -> Self {
+        let mut types = match builtin {
+            Builtin::Gone => Types::default(),
+            Builtin::Below | Builtin::Above => Types::clone(Schema::builtin()),
+        };
+        types.add_openapi(document, builtin != Builtin::Above);
+        types.into()
     }
 }
 
 impl Types {
-    fn from_openapi(document: &Value) -> Self {
+    /// Adds the types of a document; `over` is whether they replace those of the same names and kinds.
+    fn add_openapi(&mut self, document: &Value, over: bool) {
         let none = serde_json::Map::new();
         let definitions = document.get("definitions").and_then(Value::as_object).unwrap_or(&none);
-        let by_name = (definitions.keys().cloned().zip(0..)).collect();
-        let mut schema = Types {
-            types: definitions
-                .values()
-                .map(|definition| fields(definition, &by_name, 0))
-                .collect(),
-            by_kind: HashMap::new(),
-            by_name,
-            cluster_scoped: cluster_scoped(document),
-        };
-        for (number, definition) in definitions.values().enumerate() {
-            for kind in definition
+        // References may be to any of them, so that all have their numbers first.
+        let mut added = Vec::with_capacity(definitions.len());
+        for (name, definition) in definitions {
+            let number = match self.by_name.get(name) {
+                Some(_) if !over => continue,
+                Some(number) => *number,
+                None => {
+                    self.types.push(Type::default());
+                    self.by_name.insert(name.clone(), self.types.len() - 1);
+                    self.types.len() - 1
+                }
+            };
+            added.push((number, definition));
+        }
+        for (number, definition) in added {
+            if let Some(slot) = self.types.get_mut(number) {
+                *slot = fields(definition, &self.by_name, 0);
+            }
+            let kinds = definition
                 .get("x-kubernetes-group-version-kind")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
-                schema.by_kind.insert(version_and_kind(kind), number);
+                .and_then(Value::as_array);
+            for kind in kinds.into_iter().flatten() {
+                let entry = self.by_kind.entry(version_and_kind(kind));
+                if over {
+                    entry.insert_entry(number);
+                } else {
+                    entry.or_insert(number);
+                }
             }
         }
-        schema
+        self.cluster_scoped = cluster_scoped(document);
     }
 
     /// The shape that a schema on its own describes; its references mean the definitions of this schema.
@@ -138,11 +154,14 @@ mod tests {
     #[test]
     fn types_read_only_outside_of_namespaces_have_none() {
         let get = |kind: &str| serde_json::json!({"get": {"x-kubernetes-group-version-kind": {"group": "x.y", "version": "v1", "kind": kind}}});
-        let schema = Schema::from_openapi(&serde_json::json!({"paths": {
-            "/apis/x.y/v1/as/{name}": get("A"),
-            "/apis/x.y/v1/bs": get("B"),
-            "/apis/x.y/v1/namespaces/{namespace}/bs": get("B"),
-        }}));
+        let schema = Schema::from_openapi(
+            &serde_json::json!({"paths": {
+                "/apis/x.y/v1/as/{name}": get("A"),
+                "/apis/x.y/v1/bs": get("B"),
+                "/apis/x.y/v1/namespaces/{namespace}/bs": get("B"),
+            }}),
+            Builtin::Gone,
+        );
         assert!(schema.is_cluster_scoped("x.y/v1", "A"));
         assert!(!schema.is_cluster_scoped("x.y/v1", "B"));
     }
@@ -159,11 +178,43 @@ mod tests {
             },
             "b": {"properties": {"id": {"type": "string"}}},
         }});
-        let schema = Schema::from_openapi(&document);
+        let schema = Schema::from_openapi(&document, Builtin::Gone);
         let kind = schema.of_kind("x.y/v1", "A").unwrap();
         let list = schema.field(&kind, "spec").and_then(|spec| schema.field(spec, "list"));
         assert!(
             matches!(list, Some(Shape::ListOf { merges: true, keys, item }) if keys == &["id"] && **item == Shape::Object(1))
         );
+    }
+
+    #[test]
+    fn built_in_types_may_stay_below_or_above() {
+        let document = serde_json::json!({"definitions": {
+            "io.k8s.api.core.v1.PodSpec": {"properties": {"containers": {"type": "array", "items": {}}}},
+            "own": {
+                "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Pod"}],
+                "properties": {"spec": {"$ref": "#/definitions/io.k8s.api.core.v1.PodSpec"}},
+            },
+            "other": {
+                "x-kubernetes-group-version-kind": [{"group": "x.y", "version": "v1", "kind": "A"}],
+                "properties": {"pod": {"$ref": "#/definitions/io.k8s.api.core.v1.PodSpec"}},
+            },
+        }});
+        let check = |builtin: Builtin, version: &str, kind: &str, path: &[&str], expected: Option<bool>| {
+            let schema = Schema::from_openapi(&document, builtin);
+            let found = schema.of_kind(version, kind).and_then(|kind| {
+                path.iter()
+                    .try_fold(kind, |shape, field| schema.field(&shape, field).cloned())
+            });
+            let merges = found.map(|shape| matches!(shape, Shape::ListOf { merges: true, .. }));
+            assert_eq!(merges, expected, "{builtin:?} {kind}");
+        };
+        let deployed = ["spec", "template", "spec", "containers"];
+        check(Builtin::Gone, "apps/v1", "Deployment", &deployed, None);
+        check(Builtin::Below, "apps/v1", "Deployment", &deployed, Some(false));
+        check(Builtin::Above, "apps/v1", "Deployment", &deployed, Some(true));
+        for (builtin, merges) in [(Builtin::Gone, false), (Builtin::Below, false), (Builtin::Above, true)] {
+            check(builtin, "v1", "Pod", &["spec", "containers"], Some(merges));
+            check(builtin, "x.y/v1", "A", &["pod", "containers"], Some(merges));
+        }
     }
 }

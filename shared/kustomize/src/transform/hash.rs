@@ -1,10 +1,20 @@
 //! The content hash at the end of the names of generated objects.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "configMapGenerator: [{name: app, literals: [a=b]}]\n")?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["metadata"]["name"], "app-4h2mbtbbt6");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{Pass, Transformer};
 use crate::Error;
+use crate::go_json;
 use crate::node::Node;
 use crate::resource::{Resource, Resources};
 
@@ -63,7 +73,7 @@ fn hash(resource: &Resource) -> String {
                 .unwrap_or_default()
         }
     }
-    encode(&go_json(&Value::Object(content)))
+    encode(&go_json::compact(&Value::Object(content)))
 }
 
 /// The first ten digits of the digest in an alphabet without vowels and lookalikes.
@@ -80,64 +90,6 @@ fn encode(content: &str) -> String {
             other => other,
         })
         .collect()
-}
-
-/// JSON as Go writes it: sorted keys, and the characters HTML cares about escaped.
-pub(super) fn go_json(value: &Value) -> String {
-    let mut result = String::new();
-    write(value, &mut result);
-    result
-}
-
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::String(text) => write_string(text, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (at, key) in keys.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_string(key, out);
-                out.push(':');
-                write(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
-    }
-}
-
-fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                out.push_str(&format!("\\u{:04x}", c as u32))
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }
 
 #[cfg(test)]
@@ -159,6 +111,10 @@ mod tests {
         check(
             json!({"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "<b>\n"}}),
             "fc9cch64f6",
+        );
+        check(
+            json!({"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": 1.2e-6, "b": 1e-7, "c": 1.5e300}}),
+            "b9b7mbm9g4",
         );
     }
 }

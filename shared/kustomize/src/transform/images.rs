@@ -1,4 +1,17 @@
 //! `images`: new names, tags and digests for container images.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "images: [{name: nginx, newTag: '1.27'}]\nresources: [app.yaml]\n")?;
+//! files.insert(
+//!     "app.yaml",
+//!     "{apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {containers: [{name: a, image: nginx:1.25}]}}\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["spec"]["containers"][0]["image"], "nginx:1.27");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use regex::Regex;
 

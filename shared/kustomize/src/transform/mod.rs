@@ -3,7 +3,6 @@
 mod annotations;
 mod hash;
 mod images;
-mod json_patch;
 mod labels;
 mod name_reference;
 mod namespace;
@@ -13,7 +12,6 @@ mod prefix;
 mod replacements;
 mod replicas;
 mod sort;
-mod structured;
 mod suffix;
 mod value_add;
 mod vars;

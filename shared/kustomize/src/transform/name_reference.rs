@@ -1,4 +1,19 @@
 //! Names of other objects, put right after those objects were renamed.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "namePrefix: dev-\nresources: [app.yaml]\n")?;
+//! files.insert(
+//!     "app.yaml",
+//!     "{apiVersion: v1, kind: Secret, metadata: {name: key}}\n\
+//!      ---\n\
+//!      {apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {volumes: [{name: v, secret: {secretName: key}}]}}\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[1].object["spec"]["volumes"][0]["secret"]["secretName"], "dev-key");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -307,4 +322,44 @@ fn affixes_agree(a: &Memory, b: &Memory, none_fits_any: bool) -> bool {
         }
     };
     agree(&a.prefixes, &b.prefixes) && agree(&a.suffixes, &b.suffixes)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+    use serde_json::{Value, json};
+
+    const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {serviceAccountName: a, volumes: \
+                       [{name: v, configMap: {name: a}}, {name: w, secret: {secretName: a}}]}}";
+
+    /// What the pod refers to: service account, config map, secret.
+    fn check(fields: &str, others: &str, expected: [&str; 3]) {
+        let objects = built(fields, &format!("{POD}\n---\n{others}")).unwrap();
+        let spec = &objects[0]["spec"];
+        let found = json!([
+            spec["serviceAccountName"],
+            spec["volumes"][0]["configMap"]["name"],
+            spec["volumes"][1]["secret"]["secretName"]
+        ]);
+        assert_eq!(
+            found,
+            Value::from(expected.map(Value::from).to_vec()),
+            "{fields} {others}"
+        );
+    }
+
+    #[test]
+    fn what_was_renamed_is_named_anew_by_its_kind() {
+        let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
+        check("namePrefix: x-", map, ["a", "x-a", "a"]);
+        let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}";
+        check("nameSuffix: -x", &format!("{map}\n---\n{account}"), ["a-x", "a-x", "a"]);
+        check(
+            "namePrefix: x-",
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}",
+            ["a", "a", "a"],
+        );
+        let other = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: other}}";
+        check("namePrefix: x-", other, ["a", "a", "a"]);
+    }
 }

@@ -1,4 +1,14 @@
 //! `namespace`: one namespace for all objects that have one, and for what refers to them.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "namespace: web\nresources: [app.yaml]\n")?;
+//! files.insert("app.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: app}}\n")?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["metadata"]["namespace"], "web");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashMap;
 
@@ -117,13 +127,20 @@ impl Namespace {
         let mut changed = false;
         for subject in subjects {
             match subject {
-                Node::Map(map) if map.get(field).is_some_and(|value| value.text() == word) => {
-                    changed |= self.set(
-                        map.entry("namespace".to_owned())
-                            .or_insert_with(|| Create::Scalar.node()),
-                    )?;
-                }
-                Node::Map(_) | Node::Null { .. } => {}
+                Node::Map(map) => match map.get(field) {
+                    Some(value) if !value.is_scalar() => {
+                        let error = wrong_kind("ScalarNode", value);
+                        return Err(error).within(|| format!("looking up {field} of a subject"));
+                    }
+                    Some(value) if value.text() == word => {
+                        changed |= self.set(
+                            map.entry("namespace".to_owned())
+                                .or_insert_with(|| Create::Scalar.node()),
+                        )?;
+                    }
+                    _ => {}
+                },
+                Node::Null { .. } => {}
                 other => return Err(wrong_kind("MappingNode", other)),
             }
         }
@@ -158,5 +175,50 @@ impl Transformer for Namespace {
             }
             Ok(changed)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::first;
+    use serde_json::{Value, json};
+
+    fn check(object: &str, pointer: &str, expected: Value) {
+        assert_eq!(first("namespace: web", object, pointer), expected, "{object}");
+    }
+
+    fn binding(subjects: &str) -> String {
+        let version = "rbac.authorization.k8s.io/v1";
+        format!("{{apiVersion: {version}, kind: RoleBinding, metadata: {{name: a}}, subjects: {subjects}}}")
+    }
+
+    #[test]
+    fn everything_that_has_a_namespace_gets_this_one() {
+        check(
+            "{kind: A, metadata: {name: a, namespace: b}}",
+            "/metadata/namespace",
+            json!("web"),
+        );
+        check(
+            "{apiVersion: v1, kind: Node, metadata: {name: a}}",
+            "/metadata",
+            json!({"name": "a"}),
+        );
+        check(
+            "{apiVersion: v1, kind: Namespace, metadata: {name: a}}",
+            "/metadata",
+            json!({"name": "web"}),
+        );
+        check("{kind: A, metadata: {name: a, namespace: [b]}}", "", Value::Null);
+    }
+
+    #[test]
+    fn subjects_named_default_get_it_too() {
+        let subjects = binding("[{name: default}, {name: other}, {kind: User, name: u}]");
+        let expected =
+            json!([{"name": "default", "namespace": "web"}, {"name": "other"}, {"kind": "User", "name": "u"}]);
+        check(&subjects, "/subjects", expected);
+        check(&binding("[{name: [default]}]"), "", Value::Null);
+        check(&binding("[default]"), "", Value::Null);
     }
 }

@@ -1,5 +1,6 @@
 //! One run of a transformer: on whose behalf it changes objects, and how it goes on after one that it cannot change.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::Problems;
@@ -15,9 +16,17 @@ pub(crate) struct Pass<'a> {
     pub author: Option<Arc<Touch>>,
     /// Whether the caller wants the build to end.
     pub stop: &'a dyn Fn() -> bool,
+    /// Set once something was merged.
+    pub merged: &'a Cell<bool>,
 }
 
 impl Pass<'_> {
+    /// The schema, to merge with.
+    pub fn merging(&self) -> &Schema {
+        self.merged.set(true);
+        self.schema
+    }
+
     /// Checks whether the build may go on.
     ///
     /// # Errors

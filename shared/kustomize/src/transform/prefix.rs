@@ -1,4 +1,14 @@
 //! `namePrefix`.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "namePrefix: dev-\nresources: [app.yaml]\n")?;
+//! files.insert("app.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: app}}\n")?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["metadata"]["name"], "dev-app");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{Pass, Transformer, keeps_its_name};
 use crate::Error;
@@ -50,5 +60,34 @@ impl Transformer for Prefix {
             }
             Ok(changed)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::first;
+    use serde_json::{Value, json};
+
+    fn check(object: &str, expected: Value) {
+        let name = first("namePrefix: x-", object, "/metadata/name");
+        assert_eq!(name, expected, "{object}");
+    }
+
+    #[test]
+    fn names_get_it_unless_others_know_them() {
+        check("{kind: A, metadata: {name: a}}", json!("x-a"));
+        check("{apiVersion: v1, kind: Namespace, metadata: {name: a}}", json!("a"));
+        check(
+            "{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata: {name: a}}",
+            json!("a"),
+        );
+        check(
+            "{apiVersion: other.io/v1, kind: APIService, metadata: {name: a}}",
+            json!("x-a"),
+        );
+        check(
+            "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: a}}",
+            json!("a"),
+        );
     }
 }

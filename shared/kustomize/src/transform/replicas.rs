@@ -1,4 +1,14 @@
 //! `replicas`: how many of a named workload.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "replicas: [{name: app, count: 3}]\nresources: [app.yaml]\n")?;
+//! files.insert("app.yaml", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: app}}\n")?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["spec"]["replicas"], 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{Pass, Transformer};
 use crate::Error;
@@ -57,5 +67,32 @@ impl Transformer for Replicas {
             self.replica.name,
             types.join(" ")
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::{built, first};
+    use serde_json::json;
+
+    #[test]
+    fn workloads_of_the_name_get_the_number() {
+        let check = |version: &str, kind: &str, expected: serde_json::Value| {
+            let object =
+                format!("{{apiVersion: {version}, kind: {kind}, metadata: {{name: a}}, spec: {{replicas: 1}}}}");
+            let found = first("replicas: [{name: a, count: 3}]", &object, "/spec/replicas");
+            assert_eq!(found, expected, "{kind}");
+        };
+        check("apps/v1", "Deployment", json!(3));
+        check("apps/v1", "StatefulSet", json!(3));
+        check("v1", "ReplicationController", json!(3));
+        check("example.com/v1", "Thing", json!(null));
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_an_error() {
+        let objects = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}";
+        let error = built("replicas: [{name: b, count: 3}]", objects).unwrap_err();
+        assert!(error.contains("resource with name b does not match"), "{error}");
     }
 }

@@ -1,4 +1,19 @@
 //! The order of the output: as it came, or by kind.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "sortOptions: {order: legacy}\nresources: [app.yaml]\n")?;
+//! files.insert(
+//!     "app.yaml",
+//!     "{apiVersion: v1, kind: Pod, metadata: {name: app}}\n\
+//!      ---\n\
+//!      {apiVersion: v1, kind: Namespace, metadata: {name: web}}\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["kind"], "Namespace");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cmp::{Ordering, Reverse};
 
@@ -176,6 +191,7 @@ mod tests {
             schema: crate::schema::Schema::builtin(),
             author: None,
             stop: &|| false,
+            merged: &std::cell::Cell::default(),
         };
         Sort::legacy().transform(&mut resources, &pass).unwrap();
         assert_eq!(resources.iter().map(Resource::name).collect::<Vec<_>>(), expected);

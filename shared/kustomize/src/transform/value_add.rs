@@ -1,4 +1,22 @@
 //! The ValueAddTransformer plugin: one value for chosen fields, whole or as a part of a path.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert("kustomization.yaml", "transformers: [add.yaml]\nresources: [app.yaml]\n")?;
+//! files.insert(
+//!     "add.yaml",
+//!     "apiVersion: builtin\n\
+//!      kind: ValueAddTransformer\n\
+//!      metadata: {name: add}\n\
+//!      value: web\n\
+//!      targets: [{fieldPath: metadata/annotations/team}]\n",
+//! )?;
+//! files.insert("app.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: app}}\n")?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[0].object["metadata"]["annotations"]["team"], "web");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use super::{Namespace, Pass, Transformer};
 use crate::Error;

@@ -1,4 +1,23 @@
 //! `vars`: `$(NAME)` in chosen fields, replaced by a field of another object.
+//!
+//! ```
+//! # use kustomize::{MemoryFiles, Options, build};
+//! let mut files = MemoryFiles::default();
+//! files.insert(
+//!     "kustomization.yaml",
+//!     "vars: [{name: DB, objref: {apiVersion: v1, kind: Service, name: db}}]\n\
+//!      resources: [app.yaml]\n",
+//! )?;
+//! files.insert(
+//!     "app.yaml",
+//!     "{apiVersion: v1, kind: Service, metadata: {name: db}}\n\
+//!      ---\n\
+//!      {apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {containers: [{name: a, args: ['--db=$(DB)']}]}}\n",
+//! )?;
+//! let objects = build(&files, "", &Options::default())?;
+//! assert_eq!(objects[1].object["spec"]["containers"][0]["args"][0], "--db=db");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,9 @@
 //! Random choices, and the words they are made from. The same seed gives the same choices.
 
+use serde_json::Value;
+
+use crate::style::plain;
+
 /// A source of random choices.
 pub struct Dice(fastrand::Rng);
 
@@ -44,6 +48,11 @@ impl Dice {
     /// Text that a label may have.
     pub fn label(&mut self) -> String {
         self.pick(LABELS).to_owned()
+    }
+
+    /// A scalar without quotes, written in one of many ways.
+    pub fn plain(&mut self) -> Value {
+        plain(self.pick(PLAIN))
     }
 
     /// Any text, often one that YAML has to quote.
@@ -207,6 +216,8 @@ const ODD: &[&str] = &[
     "!!str x",
     "a\\nb",
     "a\u{0}b",
+    "\u{85}",
+    "a \u{85}\u{85}b",
 ];
 
 /// Longer texts.
@@ -238,13 +249,14 @@ const TEXTS: &[&str] = &[
     "a\n#b\n- c",
 ];
 
-/// Plain scalars that are written again as they were read.
-pub const PLAIN: &[&str] = &[
-    "true", "false", "null", "0", "-1", "5", "80", "1.5", "0.25", "yes", "no", "on", "Off", "y", "a  b", "abc",
-];
-
-/// Plain scalars that lose their spelling on the way.
-pub const SPELLED: &[&str] = &[
+/// Scalars without quotes, most of which are written again in another way.
+const PLAIN: &[&str] = &[
+    "0",
+    "5",
+    "80",
+    "1.5",
+    "0.25",
+    "abc",
     "yes",
     "no",
     "on",
@@ -274,7 +286,6 @@ pub const SPELLED: &[&str] = &[
     "100000000000000000000",
     "9007199254740993",
     "!!str 5",
-    "!!str",
     "!!int \"7\"",
     "!!float 3",
     "!!binary aGVsbG8=",

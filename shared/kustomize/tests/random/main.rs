@@ -7,6 +7,8 @@
 mod dice;
 mod generate;
 mod oracle;
+#[path = "../original/mod.rs"]
+mod original;
 mod shrink;
 mod style;
 mod tree;

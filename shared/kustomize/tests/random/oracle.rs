@@ -6,16 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::original;
 use crate::tree::{Outcome, Tree};
 
 /// How long one build may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What kustomize says when it prints a value in the place of one whose type it still remembers. The library builds
-/// it (see the crate's README, Deviation).
+/// it (see DEVIATION.md).
 const LENIENT: &str = "yaml: cannot decode !!";
 
 /// kustomize, and a directory for the trees it is shown.
@@ -39,7 +40,7 @@ pub enum Verdict {
 impl Oracle {
     /// Builds kustomize when that has not been done yet, and starts it.
     pub fn start() -> Result<Self> {
-        let program = program()?;
+        let program = original::program()?;
         Ok(Self {
             server: Server::start(&program)?,
             program,
@@ -83,22 +84,6 @@ impl Oracle {
             _ => Verdict::Different(ours, first.clone()),
         })
     }
-}
-
-/// The path of kustomize: `KUSTOMIZE`, or what `hack/kustomize-oracle` builds.
-fn program() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("KUSTOMIZE") {
-        return Ok(PathBuf::from(path));
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../hack/kustomize-oracle");
-    let output = Command::new(&script)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {}; or set KUSTOMIZE to what it builds", script.display()))?;
-    if !output.status.success() {
-        bail!("{} failed; it builds the real kustomize and needs Go", script.display());
-    }
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
 struct Server {

@@ -209,6 +209,12 @@ mod tests {
         same("- a\n- - b\n  - c\n- d: 1\n  e: 2\n");
         check("a:\n    - b:  1\n\n    - c\n", "a:\n- b: 1\n- c\n");
         check("a: {\n  b: 1,\n}\n", "a: {b: 1}\n");
+        check(
+            "a: \"it\\'s\"\nb: it\\'s # it\\'s\n",
+            "a: \"it's\"\nb: it\\'s # it\\'s\n",
+        );
+        same("a: &x {b: 1}\nc:\n  !!merge <<: *x\n");
+        same("? {a: 1}\n: b\n? [c]\n: {? [d] : e, f: g}\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use libyaml_safer::{Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, S
 
 use super::comments::{Scan, Slot, TokenKind};
 use super::{Content, Quoting, ScalarKind, Styled, StyledDocument, StyledScalar};
-use crate::{Error, ErrorKind, MAX_DEPTH, MAX_TEXT_BYTES, Position};
+use crate::{Error, ErrorKind, MAX_DEPTH, MAX_TEXT_BYTES, Position, quotes};
 
 /// Reads the first document of a text with its style; none when there is no document.
 ///
@@ -26,10 +26,12 @@ pub fn read_styled(text: &str) -> Result<Option<StyledDocument>, Error> {
     } else {
         format!("{text}\n")
     };
+    let (marked, quotes) = quotes::mark(&padded);
     let mut parser = Parser::new();
-    parser.set_input(padded.as_bytes());
+    parser.set_input(marked.as_bytes());
     let mut reader = Reader {
         parser,
+        quotes,
         scan: Scan::default(),
         anchors: Vec::new(),
         open_end: (!text.ends_with('\n')).then(|| padded.chars().count() as u64),
@@ -48,6 +50,7 @@ pub fn read_styled(text: &str) -> Result<Option<StyledDocument>, Error> {
 
 struct Reader<'a> {
     parser: Parser<&'a [u8]>,
+    quotes: quotes::Mark,
     scan: Scan,
     anchors: Vec<String>,
     /// Behind the line break that was added to the text, if one was.
@@ -109,10 +112,11 @@ impl Reader<'_> {
             EventData::Scalar {
                 anchor,
                 tag,
-                mut value,
+                value,
                 style,
                 ..
             } => {
+                let mut value = self.quotes.unmark(value, style);
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 if block && self.open_end.is_some_and(|open_end| end.index >= open_end) && value.ends_with('\n') {
                     value.pop();

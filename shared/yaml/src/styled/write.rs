@@ -262,21 +262,7 @@ impl StyledWriter {
             if !self.waiting.line.is_empty() {
                 self.key_line = std::mem::take(&mut self.waiting.line);
             }
-            if is_simple(key) {
-                self.node(
-                    key,
-                    Context {
-                        simple_key: true,
-                        ..inner
-                    },
-                );
-                self.writer.indicator(":", false, false, false);
-            } else {
-                self.writer.indicator("?", true, false, true);
-                self.node(key, inner);
-                self.writer.line_start(indent);
-                self.writer.indicator(":", true, false, true);
-            }
+            self.key(key, inner);
             self.await_comments(value);
             match &value.content {
                 Content::Scalar(_) if self.waiting.line.is_empty() => {
@@ -294,6 +280,27 @@ impl StyledWriter {
         }
         self.tail = tail;
         self.head(Some(indent));
+    }
+
+    /// Writes a key and its colon. One that cannot stand in front of a colon gets a question mark, and in a block the colon a line
+    /// of its own.
+    fn key(&mut self, key: &Styled, context: Context) {
+        if is_simple(key) {
+            let context = Context {
+                simple_key: true,
+                ..context
+            };
+            self.node(key, context);
+            self.writer.indicator(":", false, false, false);
+            return;
+        }
+        let block = !context.flow;
+        self.writer.indicator("?", true, false, block);
+        self.node(key, context);
+        if block {
+            self.writer.line_start(context.indent.unwrap_or(0));
+        }
+        self.writer.indicator(":", true, false, block);
     }
 
     fn flow_list(&mut self, items: &[Styled], context: Context) {
@@ -320,20 +327,7 @@ impl StyledWriter {
             }
             self.await_comments(key);
             self.flow_start(inner);
-            if is_simple(key) {
-                self.node(
-                    key,
-                    Context {
-                        simple_key: true,
-                        ..inner
-                    },
-                );
-                self.writer.indicator(":", false, false, false);
-            } else {
-                self.writer.indicator("?", true, false, false);
-                self.node(key, inner);
-                self.writer.indicator(":", true, false, false);
-            }
+            self.key(key, inner);
             self.await_comments(value);
             separated = self.flow_part(value, inner);
         }

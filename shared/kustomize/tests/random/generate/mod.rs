@@ -1,7 +1,7 @@
 //! Random trees of kustomizations: bases, overlays on overlays, components, and any field with anything in it.
 //!
-//! Most of what comes out can be built. It does not use what is refused or different on purpose (see the crate's
-//! README), nor the network.
+//! Most of what comes out can be built. It does not use what is refused or different on purpose (see DEVIATION.md), nor the
+//! network.
 
 mod objects;
 mod patches;
@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::dice::{Dice, IMAGES, NAMESPACES, PLAIN};
-use crate::style::{plain, write};
+use crate::dice::{Dice, IMAGES, NAMESPACES};
+use crate::style::write;
 use crate::tree::Tree;
 use objects::{labels, texts};
 
@@ -60,7 +60,7 @@ fn scalar(dice: &mut Dice) -> Value {
     match dice.below(6) {
         0 => json!(dice.below(1000)),
         1 => json!(dice.chance(50)),
-        2 => plain(dice.pick(PLAIN)),
+        2 => dice.plain(),
         _ => Value::String(dice.text()),
     }
 }
@@ -634,8 +634,7 @@ impl Generator {
             self.put(&path, schema.to_string());
             fields.insert("crds".into(), json!(["crds.json"]));
         }
-        // The schema of a base is another one upstream, depending on what was read before.
-        if dir == "app" && self.wants(1) {
+        if self.wants(1) {
             let list = |key: &str| json!({"type": "array", "items": {"type": "object"}, "x-kubernetes-patch-strategy": "merge", "x-kubernetes-patch-merge-key": key});
             let key = self.dice.pick(&["id", "name"]);
             let schema = json!({"definitions": {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dice::{Dice, IMAGES, NAMESPACES, PLAIN, SPELLED};
+use crate::dice::{Dice, IMAGES, NAMESPACES};
 use crate::style::plain;
 
 /// The kinds there are, the frequent ones more than once.
@@ -138,10 +138,7 @@ pub fn object_of(dice: &mut Dice, kind: &str) -> Value {
         "Namespace" => ("v1", json!({})),
         "Zoo" => ("example.com/v1", zoo(dice)),
         "Gorilla" => ("example.com/v1", json!({"spec": {"diet": dice.text()}})),
-        _ => {
-            let spelled: Vec<Value> = (0..dice.below(3)).map(|_| plain(dice.pick(SPELLED))).collect();
-            ("example.com/v1", json!({"spec": anything(dice, 0), "spelled": spelled}))
-        }
+        _ => ("example.com/v1", json!({"spec": anything(dice, 0)})),
     };
     let kind = match kind {
         "OldIngress" => "Ingress",
@@ -227,7 +224,7 @@ fn scalar(dice: &mut Dice) -> Value {
         0 => json!(dice.below(100_000)),
         1 => json!(dice.chance(50)),
         2 => Value::Null,
-        3 => plain(dice.pick(PLAIN)),
+        3 => dice.plain(),
         _ => Value::String(dice.text()),
     }
 }
@@ -257,6 +254,7 @@ pub fn anything(dice: &mut Dice, depth: usize) -> Value {
                     "image",
                     "ünï",
                     "a:b",
+                    "<<",
                     "gorillaRef",
                 ]);
                 entries.insert(key.to_owned(), anything(dice, depth + 1));
@@ -445,7 +443,7 @@ fn service(dice: &mut Dice) -> Value {
 fn config_map(dice: &mut Dice) -> Value {
     let mut body = json!({"data": texts(dice)});
     if dice.chance(10) {
-        body["data"][dice.key()] = plain(dice.pick(PLAIN));
+        body["data"][dice.key()] = dice.plain();
     }
     if dice.chance(10) {
         body["binaryData"] = json!({"bin": "AAEC"});

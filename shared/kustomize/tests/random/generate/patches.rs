@@ -12,7 +12,7 @@ pub fn strategic(dice: &mut Dice, object: &Value) -> Value {
     let mut patch = Value::Object(Map::new());
     let all: Vec<_> = paths::all(object).into_iter().filter(|path| is_body(path)).collect();
     if dice.chance(6) {
-        patch["$patch"] = dice.pick(&["delete", "merge"]).into();
+        patch["$patch"] = dice.pick(&["delete", "merge", "replace"]).into();
         return patch;
     }
     for _ in 0..dice.between(1, 3) {
@@ -28,18 +28,12 @@ pub fn strategic(dice: &mut Dice, object: &Value) -> Value {
 
 fn is_body(path: &[Step]) -> bool {
     match path {
-        [Step::Key(first)] => !matches!(first.as_str(), "apiVersion" | "kind" | "metadata" | "spelled"),
-        [Step::Key(first), ..] if first == "spelled" => false,
+        [Step::Key(first)] => !matches!(first.as_str(), "apiVersion" | "kind" | "metadata"),
         [Step::Key(first), Step::Key(second), ..] if first == "metadata" => {
             second == "labels" || second == "annotations"
         }
         _ => true,
     }
-}
-
-/// All annotations at once: kustomize keeps notes of its own among them, which a test or a copy sees.
-fn is_annotations(path: &[Step]) -> bool {
-    matches!(path, [Step::Key(first), Step::Key(second)] if first == "metadata" && second == "annotations")
 }
 
 /// Puts a change of the field at `path` of `object` into the patch.
@@ -149,7 +143,7 @@ fn changed(dice: &mut Dice, value: &Value) -> Value {
 pub fn operations(dice: &mut Dice, object: &Value) -> Value {
     let all: Vec<_> = paths::all(object)
         .into_iter()
-        .filter(|path| path.len() > 1 && is_body(path) && !is_annotations(path))
+        .filter(|path| path.len() > 1 && is_body(path))
         .collect();
     let mut operations = Vec::new();
     for _ in 0..dice.between(1, 3) {

@@ -63,7 +63,7 @@ fn target(dice: &mut Dice, objects: &[Value], source: &str, names: bool) -> Valu
         _ => select["name"] = name_of(&object).into(),
     }
     let mut target = json!({"select": select});
-    if dice.chance(70) {
+    if dice.chance(50) {
         let reject = match dice.below(10) {
             0 => json!({"name": name_of(&object)}),
             // One that changes its own source on the way is rare.
@@ -80,7 +80,7 @@ fn target(dice: &mut Dice, objects: &[Value], source: &str, names: bool) -> Valu
                 let create = dice.chance(20);
                 let path = field_path(dice, &object, true, create);
                 let is_name = path.starts_with("metadata.name");
-                Value::String(if is_name && !names {
+                Value::String(if is_name && !names && dice.chance(90) {
                     "metadata.labels.app".to_owned()
                 } else {
                     path
@@ -110,8 +110,8 @@ fn field_path(dice: &mut Dice, object: &Value, wants_scalar: bool, beyond: bool)
         .into_iter()
         .filter(|path| {
             let scalar = paths::at(object, path).is_some_and(|value| !value.is_object() && !value.is_array());
-            // What makes an object another one is left alone; kustomize keeps notes of its own in all of the metadata.
-            let is_own = matches!(path.first(), Some(Step::Key(key)) if key == "kind" || key == "apiVersion" || key == "spelled" || (key == "metadata" && !wants_scalar));
+            // What makes an object another one is left alone.
+            let is_own = matches!(path.first(), Some(Step::Key(key)) if key == "kind" || key == "apiVersion");
             !is_own && scalar == wants_scalar
         })
         .collect();
@@ -148,7 +148,10 @@ fn field_path(dice: &mut Dice, object: &Value, wants_scalar: bool, beyond: bool)
                     .and_then(|item| item.get("name"))
                     .and_then(Value::as_str);
                 parts.push(match name {
-                    Some(name) if dice.chance(50) => format!("[name={name}]"),
+                    Some(name) if dice.chance(50) => {
+                        let pattern = dice.pick(&["", "^", r"\b", "(?i)", "[[:word:]]", r"\Q\E", "{", "x**"]);
+                        format!("[name={pattern}{name}]")
+                    }
                     _ if dice.chance(30) => "*".to_owned(),
                     _ => index.to_string(),
                 });

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use yaml::{Content, Dialect, Quoting, ScalarKind, Styled, StyledScalar};
 
-use super::hash::go_json;
-use super::replacements::{Tree, Value, visit};
+use super::source::Value;
+use super::tree::{Tree, visit};
 use crate::Error;
+use crate::go_json;
 use crate::node::{Create, Growth, Node, Size, Style, lookup, lookup_mut};
 
 /// The longest text that a replacement may make.
@@ -131,10 +132,6 @@ impl Tree for Styled {
 
     fn field_mut(&mut self, name: &str, missing: Option<Create>) -> Result<Option<&mut Self>, Error> {
         match &mut self.content {
-            Content::Scalar(StyledScalar {
-                kind: Some(ScalarKind::Null),
-                ..
-            }) => Ok(None),
             Content::Map { entries, .. } => {
                 let at = entries.iter().position(|(key, _)| key.is(name));
                 if let (None, Some(missing)) = (at, missing) {
@@ -166,6 +163,16 @@ impl Tree for Styled {
         Styled::untyped(text)
     }
 
+    fn is_null(&self) -> bool {
+        matches!(
+            &self.content,
+            Content::Scalar(StyledScalar {
+                kind: Some(ScalarKind::Null),
+                ..
+            })
+        )
+    }
+
     fn scalar(&self) -> Option<Cow<'_, str>> {
         match &self.content {
             Content::Scalar(scalar) => Some(Cow::Borrowed(&scalar.text)),
@@ -189,40 +196,10 @@ fn as_json(text: &str, before: &str) -> Option<String> {
     let documents = yaml::parse_json(text, Dialect::V3).ok()?;
     let (_, json) = documents.first()?;
     Some(if before.contains('\n') && before.contains("  ") {
-        indented(json, 0)
+        go_json::indented(json)
     } else {
-        go_json(json)
+        go_json::compact(json)
     })
-}
-
-/// JSON with one entry per line.
-fn indented(value: &serde_json::Value, depth: usize) -> String {
-    let (inner, outer) = ("  ".repeat(depth + 1), "  ".repeat(depth));
-    match value {
-        serde_json::Value::Array(items) if !items.is_empty() => {
-            let items: Vec<String> = items
-                .iter()
-                .map(|item| format!("{inner}{}", indented(item, depth + 1)))
-                .collect();
-            format!("[\n{}\n{outer}]", items.join(",\n"))
-        }
-        serde_json::Value::Object(map) if !map.is_empty() => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            let entries: Vec<String> = keys
-                .into_iter()
-                .map(|key| {
-                    format!(
-                        "{inner}{}: {}",
-                        go_json(&key.as_str().into()),
-                        indented(&map[key], depth + 1)
-                    )
-                })
-                .collect();
-            format!("{{\n{}\n{outer}}}", entries.join(",\n"))
-        }
-        other => go_json(other),
-    }
 }
 
 #[cfg(test)]
@@ -234,10 +211,7 @@ mod tests {
         let path: Vec<String> = (["data", "f"].iter().chain(path))
             .map(|part| (*part).to_owned())
             .collect();
-        let value = Value {
-            text: value.text().into_owned(),
-            node: value,
-        };
+        let value = Value::of(value);
         let replaced = replace(&mut object, &path, &value, create, &mut Growth::new()).unwrap();
         let result = lookup(&object, &path[..2]).unwrap().unwrap().text().into_owned();
         assert_eq!(replaced.then_some(result.as_str()), expected, "{text}");
