@@ -1,8 +1,8 @@
 //! From an unpacked artifact and a spec to the objects to apply: generate, build, substitute, prepare, sort.
 //!
 //! A function of its inputs and of what a [`Fetch`] answers: the tree is only read, through a handle that cannot be left, and
-//! the kustomization that the spec changes is laid over it, not written into it. What is not done here: fetching, loading
-//! variables, applying.
+//! the kustomization that the spec changes is laid over it, not written into it. Errors and origins name files as they were
+//! written, and fields of the spec by their names in the spec. What is not done here: fetching, loading variables, applying.
 
 use crate::artifacts::Tree;
 use crate::failure::Failure;
@@ -12,12 +12,11 @@ use crate::remote_bases::RemoteBases;
 use crate::{generate, health, normalize, stages, substitute};
 use api::kustomize::{KustomizationSpec, SubstituteStrategy};
 use api::meta::key;
-use kustomize::{
-    Builder, DirFiles, Fetch, FileKind, Files, Footprint, LoadRestriction, Options, Overlay, Recorded, Reorder,
-};
+use kustomize::{Builder, DirFiles, Fetch, FileKind, Files, Footprint, LoadRestriction, Options, Recorded, Reorder};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// What is to be built, and for whom.
 #[derive(Clone, Debug)]
@@ -85,16 +84,22 @@ pub fn is_same(tree: &Tree, footprint: &Footprint) -> bool {
     tree.open().is_ok_and(|dir| footprint.is_of(&DirFiles::new(dir)))
 }
 
-/// Builds the objects. Without `remote_bases` a kustomization that refers to some is an error.
+/// Builds the objects. Without `remote_bases` a kustomization that refers to some is an error. The build fails soon after
+/// `stop` says true.
 ///
 /// # Errors
 /// [`Failure::Build`] with the file, line and object at fault where they are known.
-pub fn manifests(tree: &Tree, request: &Request, remote_bases: Option<&RemoteBases>) -> Result<Built, Failure> {
+pub fn manifests(
+    tree: &Tree,
+    request: &Request,
+    remote_bases: Option<&RemoteBases>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Built, Failure> {
     let dir = tree.open().map_err(|error| Failure::Workspace(error.to_string()))?;
     let files = DirFiles::new(dir);
     let recorded = Recorded::new(&files);
     let fetch = remote_bases.map(|bases| bases as &dyn Fetch);
-    let (built, alone) = built(&recorded, request, fetch).map_err(Failure::Build)?;
+    let (built, alone) = built(&recorded, request, fetch, stop).map_err(Failure::Build)?;
     let footprint = alone.then(|| recorded.footprint());
     let text = yaml::to_string_all(built.iter().map(|(object, _)| object));
     let digest = format!("sha256:{:x}", Sha256::digest(text.as_bytes()));
@@ -102,12 +107,14 @@ pub fn manifests(tree: &Tree, request: &Request, remote_bases: Option<&RemoteBas
     // Before the normal form, which drops the field that tells.
     let encrypted = built.iter().find(|(object, _)| is_encrypted(object));
     let encrypted = encrypted.map(|(object, _)| ObjectId::of(object));
-    built.iter_mut().for_each(|(object, _)| prepare(object, request));
-    let origins = built
-        .iter()
-        .map(|(object, origin)| (ObjectId::of(object), origin.clone()))
-        .collect();
-    let objects: Vec<_> = built.into_iter().map(|(object, _)| object).collect();
+    let common: Arc<str> = "spec.commonMetadata".into();
+    for (object, origin) in &mut built {
+        if prepare(object, request) {
+            origin.changed_by(Arc::clone(&common));
+        }
+    }
+    let (objects, origins): (Vec<_>, Vec<_>) = built.into_iter().unzip();
+    let origins = objects.iter().map(ObjectId::of).zip(origins).collect();
     let vanishing = objects
         .iter()
         .filter(|object| health::vanishes(object))
@@ -124,12 +131,14 @@ pub fn manifests(tree: &Tree, request: &Request, remote_bases: Option<&RemoteBas
 }
 
 /// The objects with variables in place, where they come from, and whether that is the files alone.
-fn built(files: &dyn Files, request: &Request, fetch: Option<&dyn Fetch>) -> Result<(Vec<Made>, bool), String> {
+fn built(
+    files: &dyn Files,
+    request: &Request,
+    fetch: Option<&dyn Fetch>,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Vec<Made>, bool), String> {
     let root = generate::kustomization(files, &request.path, &request.spec).map_err(|error| error.to_string())?;
-    let mut overlay = Overlay::new(files);
-    overlay
-        .insert(&root.path, root.content)
-        .map_err(|error| error.to_string())?;
+    let overlay = root.over(files).map_err(|error| error.to_string())?;
     // What Flux asks of kustomize: any file of the artifact, in the order of the inputs, and a root file that was
     // re-encoded and so has lost what it does not know.
     let options = Options {
@@ -138,26 +147,31 @@ fn built(files: &dyn Files, request: &Request, fetch: Option<&dyn Fetch>) -> Res
         lenient_root: true,
         ..Options::default()
     };
+    let builder = Builder::new(&overlay, &options).stop(stop);
     let builder = match fetch {
-        Some(fetch) => Builder::new(&overlay, &options).fetch(fetch),
-        None => Builder::new(&overlay, &options),
+        Some(fetch) => builder.fetch(fetch),
+        None => builder,
     };
     // The slash says that it is a directory, also where its name could be a URL.
     let built = builder.build(&format!("/{}", request.path));
-    let built = built.map_err(|error| format!("kustomize build failed: {error}"))?;
+    let built = built.map_err(|error| format!("kustomize build failed: {}", root.explain(error)))?;
     let alone = built.fetched.is_empty();
-    let objects = built.objects.into_iter();
-    let objects = objects.map(|built| {
-        let origin = Origin::of(&built);
-        let substituted = substituted(built.object, request).map_err(|error| format!("{error}{origin}"))?;
-        Ok::<_, String>((substituted, origin))
-    });
-    let objects = objects.collect::<Result<_, _>>()?;
+    let post_build: Arc<str> = "spec.postBuild".into();
+    let mut objects = Vec::with_capacity(built.objects.len());
+    for built in built.objects {
+        let mut origin = Origin::of(&built, &root);
+        let substituted = substituted(&built.object, request).map_err(|error| format!("{error}{}", origin.suffix()))?;
+        let changed = substituted.filter(|substituted| *substituted != built.object);
+        if changed.is_some() {
+            origin.changed_by(Arc::clone(&post_build));
+        }
+        objects.push((changed.unwrap_or(built.object), origin));
+    }
     Ok((objects, alone))
 }
 
-/// The object with variables in place, where the spec has any.
-fn substituted(object: Value, request: &Request) -> Result<Value, String> {
+/// The object with variables in place, where the spec has any for it.
+fn substituted(object: &Value, request: &Request) -> Result<Option<Value>, String> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     if api_version.is_empty() || kind.is_empty() || name.is_empty() {
@@ -166,10 +180,10 @@ fn substituted(object: Value, request: &Request) -> Result<Value, String> {
         ));
     }
     let Some(post_build) = &request.spec.post_build else {
-        return Ok(object);
+        return Ok(None);
     };
-    if substitute::is_disabled(&object) {
-        return Ok(object);
+    if substitute::is_disabled(object) {
+        return Ok(None);
     }
     let failed = |error: &dyn std::fmt::Display| {
         let (group, version) = crate::inventory::group_version(api_version);
@@ -178,9 +192,10 @@ fn substituted(object: Value, request: &Request) -> Result<Value, String> {
     };
     let variables = request.variables.as_ref().map_err(|error| failed(error))?;
     if variables.is_empty() && post_build.substitute_strategy != Some(SubstituteStrategy::Always) {
-        return Ok(object);
+        return Ok(None);
     }
-    substitute::substitute_object(&object, variables, request.strict).map_err(|error| failed(&error))
+    let substituted = substitute::substitute_object(object, variables, request.strict);
+    substituted.map(Some).map_err(|error| failed(&error))
 }
 
 /// Lists become their items, and what has no identity or is no object of a cluster is dropped.
@@ -211,8 +226,9 @@ fn flat(objects: Vec<Made>) -> Vec<Made> {
     flat
 }
 
-/// Owner labels, normal form, common metadata: in Flux's order, in which common metadata wins.
-fn prepare(object: &mut Value, request: &Request) {
+/// Owner labels, normal form, common metadata: in Flux's order, in which common metadata wins. Says whether common metadata
+/// changed anything.
+fn prepare(object: &mut Value, request: &Request) -> bool {
     let (namespace, name) = &request.owner;
     set(
         object,
@@ -223,28 +239,34 @@ fn prepare(object: &mut Value, request: &Request) {
         ],
     );
     normalize::normalize(object);
-    if let Some(common) = &request.spec.common_metadata {
-        set(object, "labels", common.labels.clone());
-        set(object, "annotations", common.annotations.clone());
-    }
+    let Some(common) = &request.spec.common_metadata else {
+        return false;
+    };
+    let labels = set(object, "labels", common.labels.clone());
+    set(object, "annotations", common.annotations.clone()) || labels
 }
 
-/// Sets entries of `metadata.labels` or `metadata.annotations`.
-fn set(object: &mut Value, field: &str, entries: impl IntoIterator<Item = (String, String)>) {
+/// Sets entries of `metadata.labels` or `metadata.annotations`. Says whether any was not so before.
+fn set(object: &mut Value, field: &str, entries: impl IntoIterator<Item = (String, String)>) -> bool {
     let mut entries = entries.into_iter().peekable();
     if entries.peek().is_none() {
-        return;
+        return false;
     }
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
-        return;
+        return false;
     };
     let map = metadata.entry(field).or_insert_with(|| Value::Object(Map::new()));
     if map.is_null() {
         *map = Value::Object(Map::new());
     }
-    if let Some(map) = map.as_object_mut() {
-        map.extend(entries.map(|(key, value)| (key, Value::String(value))));
+    let Some(map) = map.as_object_mut() else { return false };
+    let mut changed = false;
+    for (key, value) in entries {
+        let value = Value::String(value);
+        changed |= map.get(&key) != Some(&value);
+        map.insert(key, value);
     }
+    changed
 }
 
 /// A Secret that SOPS encrypted and nobody decrypted.
@@ -290,18 +312,25 @@ mod tests {
         }
     }
 
+    /// The objects of a build with their origins, or why there are none.
+    fn built(files: &MemoryFiles, request: &Request) -> Result<Vec<Made>, String> {
+        super::built(files, request, None, &|| false).map(|(objects, _)| objects)
+    }
+
     const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\ndata: {k: '${v}'}\n";
 
     #[test]
     fn variables_are_put_in_and_a_missing_one_names_the_object() {
         let files = files(&[("a.yaml", CONFIG)]);
-        let objects = built(&files, &request(json!({"postBuild": {"substitute": {"v": "x"}}})), None)
-            .unwrap()
-            .0;
-        assert_eq!(objects[0].0["data"]["k"], "x");
-        let objects = built(&files, &request(json!({})), None).unwrap().0;
-        assert_eq!(objects[0].0["data"]["k"], "${v}");
-        let error = built(&files, &request(json!({"postBuild": {"substitute": {"w": "x"}}})), None).unwrap_err();
+        let objects = built(&files, &request(json!({"postBuild": {"substitute": {"v": "x"}}}))).unwrap();
+        let (object, origin) = &objects[0];
+        assert_eq!(object["data"]["k"], "x");
+        assert_eq!(origin.to_string(), "from a.yaml:1, changed by spec.postBuild");
+        let objects = built(&files, &request(json!({}))).unwrap();
+        let (object, origin) = &objects[0];
+        assert_eq!(object["data"]["k"], "${v}");
+        assert_eq!(origin.to_string(), "from a.yaml:1");
+        let error = built(&files, &request(json!({"postBuild": {"substitute": {"w": "x"}}}))).unwrap_err();
         assert_eq!(
             error,
             "post build failed for 'ConfigMap.v1.[noGrp]/a': envsubst error: variable substitution failed: \
@@ -313,7 +342,7 @@ mod tests {
     fn a_variable_source_that_is_missing_names_the_first_object() {
         let mut request = request(json!({"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "vars"}]}}));
         request.variables = Err("substitute from 'ConfigMap/vars' error: configmaps \"vars\" not found".into());
-        let error = built(&files(&[("a.yaml", CONFIG)]), &request, None).unwrap_err();
+        let error = built(&files(&[("a.yaml", CONFIG)]), &request).unwrap_err();
         assert!(
             error.starts_with("post build failed for 'ConfigMap.v1.[noGrp]/a': substitute from"),
             "{error}"
@@ -324,11 +353,23 @@ mod tests {
     fn owner_labels_are_set_and_common_metadata_wins() {
         let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
         let common = json!({"commonMetadata": {"labels": {"team": "x"}, "annotations": {"note": "y"}}});
-        prepare(&mut object, &request(common));
+        assert!(prepare(&mut object, &request(common.clone())));
         assert_eq!(object["metadata"]["labels"][key::OWNER_NAME], "web");
         assert_eq!(object["metadata"]["labels"][key::OWNER_NAMESPACE], "apps");
         assert_eq!(object["metadata"]["labels"]["team"], "x");
         assert_eq!(object["metadata"]["annotations"]["note"], "y");
+        // The second time everything is as it should be.
+        assert!(!prepare(&mut object, &request(common)));
+    }
+
+    #[test]
+    fn a_build_that_is_not_wanted_any_more_ends() {
+        let files = files(&[("a.yaml", CONFIG)]);
+        let error = super::built(&files, &request(json!({})), None, &|| true).unwrap_err();
+        assert!(
+            error.starts_with("kustomize build failed: the build was stopped"),
+            "{error}"
+        );
     }
 
     #[test]

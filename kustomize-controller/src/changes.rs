@@ -126,16 +126,22 @@ fn bound(change: &mut Change) {
         change.entries.truncate(kept);
         change.truncated = Some(change.truncated.unwrap_or(0) + i64::try_from(cut).unwrap_or(i64::MAX));
     }
+    // Origins get what room the objects leave.
+    let mut bytes: usize = change.entries.iter().map(size).sum();
+    for entry in &mut change.entries {
+        bytes += entry.origin.as_ref().map_or(0, |origin| origin.len() + 12);
+        entry.origin.take_if(|_| bytes > MAX_CHANGE_BYTES);
+    }
 }
 
-/// What an entry takes in the status, near enough.
+/// What an entry takes in the status without its origin, near enough.
 fn size(entry: &ChangeEntry) -> usize {
     let fields: usize = entry.fields.iter().map(|field| field.len() + 3).sum();
     let corrected = match entry.fields.is_empty() && entry.manager.is_none() {
         true => 0,
         false => fields + entry.manager.as_deref().map_or(0, str::len) + 26,
     };
-    entry.object.len() + entry.action.len() + 24 + corrected
+    entry.object.len() + entry.action.len() + 26 + corrected
 }
 
 #[cfg(test)]
@@ -283,6 +289,26 @@ mod tests {
         let kept = ring[0].entries.len();
         assert_eq!(ring[0].truncated, Some(1000 - kept as i64));
         assert!(kept > 200 && kept < 300, "{kept}");
+    }
+
+    #[test]
+    fn an_origin_pushes_no_object_out() {
+        let name = "x".repeat(100);
+        let one = ChangeEntry {
+            origin: Some(name.clone()),
+            ..entries(&[(&name, "created")]).remove(0)
+        };
+        for (count, kept, origins) in [(10, 10, 10), (200, 200, 55), (1000, 246, 0)] {
+            let mut ring = Vec::new();
+            let done = vec![one.clone(); count];
+            confirm(&mut ring, ChangeKind::Apply, &origin("r"), &done, |_| false, NOW);
+            let entries = &ring[0].entries;
+            let known = entries.iter().take_while(|entry| entry.origin.is_some()).count();
+            let all = entries.iter().filter(|entry| entry.origin.is_some()).count();
+            assert_eq!((entries.len(), known, all), (kept, origins, origins), "{count}");
+            let written = serde_json::to_string(entries).unwrap().len();
+            assert!(written <= MAX_CHANGE_BYTES, "{written}");
+        }
     }
 
     #[test]

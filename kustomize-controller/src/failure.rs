@@ -57,12 +57,14 @@ pub enum Failure {
     #[error("{0}")]
     Prune(String),
     /// What was applied does not become healthy.
-    #[error("health check failed after {took}: {cause}")]
+    #[error("health check failed after {took}: {cause}{origins}")]
     Health {
         /// How long was waited.
         took: api::Duration,
         /// What for.
         cause: String,
+        /// Where the objects come from, a line each behind the text.
+        origins: String,
     },
     /// The API server did not answer a question about our own kinds, or did not take what we wrote to them.
     #[error("{0}")]
@@ -188,8 +190,12 @@ mod tests {
         let health = Failure::Health {
             took: api::Duration::from_secs(30),
             cause: "slow".into(),
+            origins: "\nPod/n/a is from a.yaml:1".into(),
         };
-        assert_eq!(health.to_string(), "health check failed after 30s: slow");
+        assert_eq!(
+            health.to_string(),
+            "health check failed after 30s: slow\nPod/n/a is from a.yaml:1"
+        );
         assert_eq!(health.fate().history, Some("HealthCheckFailed"));
     }
 }

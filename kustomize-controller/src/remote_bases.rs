@@ -9,6 +9,7 @@ use kustomize::{Fetch, FetchError, Files, Repository};
 use remote::{Remote, Session};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// One of the places for those who compute. It can be left for a while.
 pub struct Turn {
@@ -45,10 +46,10 @@ pub struct RemoteBases<'a> {
 }
 
 impl<'a> RemoteBases<'a> {
-    /// Nothing is fetched yet.
-    pub fn new(remote: &Remote, turn: &'a Turn) -> Self {
+    /// Nothing is fetched yet. Fetches end when `stop` is cancelled.
+    pub fn new(remote: &Remote, turn: &'a Turn, stop: CancellationToken) -> Self {
         Self {
-            session: remote.session(),
+            session: remote.session().stopped_by(stop),
             turn,
         }
     }

@@ -3,7 +3,6 @@
 //! GitRepositories come from a watch. The other kinds are served by other controllers, if at all, so they are read when
 //! they are needed and need no watch of a kind that may not exist.
 
-use crate::changes::Origin;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use api::kustomize::{Kustomization, SourceKind};
@@ -104,11 +103,13 @@ impl Sources {
         }
     }
 
-    /// What a GitRepository offers, for those who tell of it.
-    pub fn origin(&self, source: &SourceRef) -> Option<Origin> {
-        let repository = self.repositories.get(&source.namespace, &source.name)?;
-        let artifact = repository.status.as_ref()?.artifact.as_ref();
-        artifact.filter(|_| source.kind == "GitRepository").map(Origin::of)
+    /// The artifact that a source offers as far as that is known without asking: of GitRepositories.
+    pub fn known(&self, source: &SourceRef) -> Option<Artifact> {
+        let repository = match source.kind {
+            "GitRepository" => self.repositories.get(&source.namespace, &source.name)?,
+            _ => return None,
+        };
+        repository.status.as_ref()?.artifact.clone()
     }
 
     async fn read(&self, source: &SourceRef) -> Result<Option<Artifact>, Failure> {

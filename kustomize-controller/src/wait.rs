@@ -1,7 +1,7 @@
 //! What the health of many objects means for the one that waits for them. Pure.
 
 use crate::health::{Kind, Status};
-use crate::inventory::Owned;
+use crate::inventory::{ObjectId, Owned};
 
 /// What to make of the objects that are waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +10,26 @@ pub enum Judgement {
     Ready,
     /// Some are not yet.
     Waiting,
-    /// It will not or did not come about; the text names the objects.
-    Failed(String),
+    /// It will not or did not come about.
+    Failed(Obstacle),
+}
+
+/// What did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Flux's text, which names the objects.
+    pub text: String,
+    /// The objects.
+    pub objects: Vec<ObjectId>,
+}
+
+impl Obstacle {
+    fn new<'a>(what: &str, looks: impl Iterator<Item = &'a Look> + Clone) -> Self {
+        Obstacle {
+            text: format!("{what}: [{}]", list(looks.clone())),
+            objects: looks.map(|look| look.owned.id.clone()).collect(),
+        }
+    }
 }
 
 /// An object that is waited for, and what is known of it.
@@ -53,11 +71,11 @@ pub fn judge(known: &[Look], fail_fast: bool, expired: bool) -> Judgement {
     let settled = known.iter().all(|look| look.is(Kind::Failed) || look.is(Kind::Current));
     if failed && (fail_fast || settled) {
         let stalled = known.iter().filter(|look| look.is(Kind::Failed));
-        return Judgement::Failed(format!("failed early due to stalled resources: [{}]", list(stalled)));
+        return Judgement::Failed(Obstacle::new("failed early due to stalled resources", stalled));
     }
     if expired {
         let others = known.iter().filter(|look| !look.is(Kind::Current));
-        return Judgement::Failed(format!("timeout waiting for: [{}]", list(others)));
+        return Judgement::Failed(Obstacle::new("timeout waiting for", others));
     }
     Judgement::Waiting
 }
@@ -76,7 +94,15 @@ fn list<'a>(looks: impl Iterator<Item = &'a Look>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::ObjectId;
+
+    fn id(index: usize) -> ObjectId {
+        ObjectId {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: "n".into(),
+            name: index.to_string(),
+        }
+    }
 
     #[track_caller]
     fn check(kinds: &[Option<Kind>], fail_fast: bool, expired: bool, expected: Judgement) {
@@ -84,12 +110,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(index, kind)| {
-                let id = ObjectId {
-                    group: "apps".into(),
-                    kind: "Deployment".into(),
-                    namespace: "n".into(),
-                    name: index.to_string(),
-                };
+                let id = id(index);
                 let status = kind.map(|kind| Status {
                     kind,
                     message: String::new(),
@@ -102,6 +123,13 @@ mod tests {
             })
             .collect();
         assert_eq!(judge(&known, fail_fast, expired), expected);
+    }
+
+    fn failed(text: &str, objects: &[usize]) -> Judgement {
+        Judgement::Failed(Obstacle {
+            text: text.into(),
+            objects: objects.iter().copied().map(id).collect(),
+        })
     }
 
     const CURRENT: Option<Kind> = Some(Kind::Current);
@@ -118,15 +146,15 @@ mod tests {
     #[test]
     fn a_failed_object_ends_the_wait_when_that_is_wanted() {
         let text = "failed early due to stalled resources: [Deployment/n/1 status: 'Failed']";
-        check(&[PROGRESS, FAILED], true, false, Judgement::Failed(text.into()));
+        check(&[PROGRESS, FAILED], true, false, failed(text, &[1]));
         check(&[PROGRESS, FAILED], false, false, Judgement::Waiting);
-        check(&[CURRENT, FAILED], false, false, Judgement::Failed(text.into()));
+        check(&[CURRENT, FAILED], false, false, failed(text, &[1]));
     }
 
     #[test]
     fn time_runs_out_for_everything_that_is_not_current() {
         let text =
             "timeout waiting for: [Deployment/n/1 status: 'InProgress', can't determine status for Deployment/n/2]";
-        check(&[CURRENT, PROGRESS, None], true, true, Judgement::Failed(text.into()));
+        check(&[CURRENT, PROGRESS, None], true, true, failed(text, &[1, 2]));
     }
 }

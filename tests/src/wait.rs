@@ -16,6 +16,9 @@ use serde_json::Value;
 /// The environment variable for the deadline of every wait, in seconds.
 pub const PATIENCE: &str = "SLUICE_TEST_PATIENCE";
 
+/// How long a wait pauses between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// How long a wait may take: 60 seconds, or what `SLUICE_TEST_PATIENCE` says. Long enough for two busy cores; waits end
 /// as soon as their condition holds.
 pub fn patience() -> Duration {
@@ -29,7 +32,13 @@ pub async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Result<Option<T>>)
 }
 
 /// [`until`] with a deadline of its own.
-pub async fn until_within<T>(
+pub async fn until_within<T>(limit: Duration, what: &str, probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    until_every(PAUSE, limit, what, probe).await
+}
+
+/// [`until_within`] with a pause of its own between calls, for probes that cost those who are watched something.
+pub async fn until_every<T>(
+    pause: Duration,
     limit: Duration,
     what: &str,
     mut probe: impl AsyncFnMut() -> Result<Option<T>>,
@@ -47,7 +56,7 @@ pub async fn until_within<T>(
             let why = last_error.map(|error| format!(": {error}")).unwrap_or_default();
             bail!("waited {limit:?} in vain for {what}{why}");
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -77,7 +77,7 @@ impl Entry {
         !matches!(self.action, Action::Skipped | Action::Deleted)
     }
 
-    /// What the status tells of it.
+    /// What the status tells of it, its origin aside.
     pub fn told(&self) -> ChangeEntry {
         let (fields, manager) = match &self.correction {
             Some(correction) => (correction.fields.clone(), correction.manager.clone()),
@@ -88,6 +88,7 @@ impl Entry {
             action: self.action.to_string(),
             fields,
             manager,
+            origin: None,
         }
     }
 }

@@ -5,10 +5,14 @@
 //! [`schema`](crate::normalize::schema)), so that what kustomize does not know vanishes from it, as in Flux; files
 //! below stay strict.
 
+mod root;
 mod scan;
 
+pub use root::Root;
+
 use api::kustomize::{Image, KustomizationSpec};
-use kustomize::{FileKind, Files};
+use kustomize::{FileKind, Files, Positions};
+use root::Merged;
 use serde_json::{Map, Value, json};
 
 use crate::normalize::schema::{self, Mismatch, Reading};
@@ -21,17 +25,6 @@ const KIND: &str = "Kustomization";
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 32 << 20;
-
-/// A file to lay over the artifact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// Path from the root of the artifact.
-    pub path: String,
-    /// The content.
-    pub content: String,
-    /// Whether the artifact has no such file.
-    pub generated: bool,
-}
 
 /// Why there is no kustomization. The words are Flux's, with paths from the root of the artifact.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,18 +44,18 @@ pub enum Error {
         reason: String,
     },
     /// The existing kustomization file is no YAML.
-    #[error("error converting YAML to JSON: {reason} (in {path})")]
+    #[error("error converting YAML to JSON: {reason} (at {place})")]
     Syntax {
-        /// The file.
-        path: String,
+        /// The file, with line and column where they are known.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },
     /// The existing kustomization file has a field of the wrong type.
-    #[error("error unmarshaling JSON: while decoding JSON: {reason} (in {path})")]
+    #[error("error unmarshaling JSON: while decoding JSON: {reason} (at {place})")]
     Field {
-        /// The file.
-        path: String,
+        /// The file, with line and column where they are known.
+        place: String,
         /// The field and what stands there.
         reason: Mismatch,
     },
@@ -84,16 +77,17 @@ pub fn kustomization(files: &dyn Files, path: &str, spec: &KustomizationSpec) ->
     }
     let existing = FILE_NAMES
         .iter()
-        .map(|name| below(path, name))
-        .find(|file| files.kind(file) == Some(FileKind::File));
-    let (file, mut fields, generated) = match existing {
-        Some(file) => {
-            let mut fields = read(files, &file)?;
+        .find(|name| files.kind(&below(path, name)) == Some(FileKind::File));
+    let mut merged = Merged::default();
+    let (name, mut fields, written) = match existing {
+        Some(name) => {
+            let (mut fields, written) = read(files, &below(path, name))?;
             // kustomize refuses a file with nothing in it; this is something.
             if !fields.contains_key("resources") {
                 fields.insert("buildMetadata".to_owned(), json!(["originAnnotations"]));
+                merged.made_up("buildMetadata");
             }
-            (file, fields, false)
+            (*name, fields, Some(written))
         }
         None => {
             let resources = scan::resources(files, path)?;
@@ -103,106 +97,127 @@ pub fn kustomization(files: &dyn Files, path: &str, spec: &KustomizationSpec) ->
             } else {
                 fields.insert("resources".to_owned(), json!(resources));
             }
-            (below(path, FILE_NAMES[0]), fields, true)
+            (FILE_NAMES[0], fields, None)
         }
     };
     fields
         .entry("apiVersion")
         .or_insert_with(|| "kustomize.config.k8s.io/v1beta1".into());
     fields.entry("kind").or_insert_with(|| KIND.into());
-    merge(&mut fields, files, path, spec)?;
-    Ok(Root {
-        path: file,
-        content: yaml::to_string(&Value::Object(fields)),
-        generated,
-    })
+    merge(&mut fields, &mut merged, files, path, spec)?;
+    // The build names the file by where it is, whatever links led to it.
+    let directory = files.resolve(path).unwrap_or_else(|_| path.to_owned());
+    let content = yaml::to_string(&Value::Object(fields));
+    Ok(Root::new(below(&directory, name), content, written, merged))
 }
 
-fn read(files: &dyn Files, file: &str) -> Result<Map<String, Value>, Error> {
-    let syntax = |reason: String| Error::Syntax {
-        path: file.to_owned(),
-        reason,
+/// The fields of a file, and its text.
+fn read(files: &dyn Files, file: &str) -> Result<(Map<String, Value>, String), Error> {
+    let place = |at: Option<(usize, usize)>| match at {
+        Some((line, column)) => format!("{file}:{line}:{column}"),
+        None => file.to_owned(),
     };
-    let text = String::from_utf8(files.read(file, MAX_FILE)?).map_err(|_| syntax("yaml: invalid UTF-8".to_owned()))?;
-    let documents = yaml::parse_json(&text, yaml::Dialect::V2).map_err(|error| syntax(error.to_string()))?;
+    let text = String::from_utf8(files.read(file, MAX_FILE)?).map_err(|_| Error::Syntax {
+        place: place(None),
+        reason: "yaml: invalid UTF-8".to_owned(),
+    })?;
+    let documents = yaml::parse_json(&text, yaml::Dialect::V2).map_err(|error| Error::Syntax {
+        place: place(Some((error.position().line, error.position().column))),
+        reason: error.to_string(),
+    })?;
     let document = documents
         .into_iter()
         .next()
         .map_or_else(|| Value::Object(Map::new()), |(_, value)| value);
     match schema::round_trip(&document, API_VERSION, KIND, Reading::Yaml) {
-        Some(Ok(Value::Object(fields))) => Ok(fields),
+        Some(Ok(Value::Object(fields))) => Ok((fields, text)),
         Some(Err(reason)) => Err(Error::Field {
-            path: file.to_owned(),
+            place: place(Positions::read(text.as_bytes()).and_then(|positions| positions.of(&indexed(&reason.path)))),
             reason,
         }),
         // The table has the kind, and a round trip of a struct is an object.
-        Some(Ok(_)) | None => Ok(Map::new()),
+        Some(Ok(_)) | None => Ok((Map::new(), text)),
     }
+}
+
+/// A path of names and indexes as kustomize writes it: `patches[1].target` for `patches.1.target`.
+fn indexed(path: &str) -> String {
+    let mut field = String::new();
+    for part in path.split('.') {
+        match part.parse::<usize>() {
+            Ok(at) => field.push_str(&format!("[{at}]")),
+            Err(_) if field.is_empty() => field.push_str(part),
+            Err(_) => field.push_str(&format!(".{part}")),
+        }
+    }
+    field
 }
 
 /// Puts the fields of the spec into those of the file: names replace, lists are appended, images are merged by name.
 fn merge(
     fields: &mut Map<String, Value>,
+    merged: &mut Merged,
     files: &dyn Files,
     path: &str,
     spec: &KustomizationSpec,
 ) -> Result<(), Error> {
     let texts = [
-        ("namespace", &spec.target_namespace),
-        ("namePrefix", &spec.name_prefix),
-        ("nameSuffix", &spec.name_suffix),
+        ("namespace", "spec.targetNamespace", &spec.target_namespace),
+        ("namePrefix", "spec.namePrefix", &spec.name_prefix),
+        ("nameSuffix", "spec.nameSuffix", &spec.name_suffix),
     ];
-    for (field, value) in texts {
+    for (field, from, value) in texts {
         if let Some(value) = value {
             fields.insert(field.to_owned(), value.clone().into());
+            merged.given(field, from);
         }
     }
-    for patch in &spec.patches {
+    for (index, patch) in spec.patches.iter().enumerate() {
         let target = patch.target.as_ref().map(|target| json!(target));
         let mut entry = json!({"patch": patch.patch});
         if let Some(target) = target {
             entry["target"] = target;
         }
-        append(fields, "patches", entry);
+        let at = append(fields, "patches", entry);
+        merged.given(format!("patches[{at}]"), format!("spec.patches[{index}]"));
     }
-    for component in &spec.components {
+    for (index, component) in spec.components.iter().enumerate() {
         if !is_local_and_relative(component) {
             return Err(Error::Component(component.clone()));
         }
         if !spec.ignore_missing_components || clean(path, component).is_some_and(|component| files.exists(&component)) {
-            append(fields, "components", component.clone().into());
+            let at = append(fields, "components", component.clone().into());
+            merged.given(format!("components[{at}]"), format!("spec.components[{index}]"));
         }
     }
-    for image in &spec.images {
-        merge_image(fields, image);
+    for (index, image) in spec.images.iter().enumerate() {
+        merge_image(fields, merged, image, format!("spec.images[{index}]"));
     }
     if !spec.build_metadata.is_empty() {
         let names: Vec<&str> = spec.build_metadata.iter().map(|choice| choice.as_str()).collect();
         fields.insert("buildMetadata".to_owned(), json!(names));
+        merged.given("buildMetadata", "spec.buildMetadata");
     }
     Ok(())
 }
 
-fn append(fields: &mut Map<String, Value>, field: &str, entry: Value) {
+/// Adds an entry to a list; returns its index.
+fn append(fields: &mut Map<String, Value>, field: &str, entry: Value) -> usize {
     let list = fields.entry(field).or_insert_with(|| Value::Array(Vec::new()));
-    if let Some(list) = list.as_array_mut() {
-        list.push(entry);
-    }
+    let Some(list) = list.as_array_mut() else { return 0 };
+    list.push(entry);
+    list.len() - 1
 }
 
 /// A tag and a digest choose a version together: whoever gives one of them replaces both.
-fn merge_image(fields: &mut Map<String, Value>, image: &Image) {
+fn merge_image(fields: &mut Map<String, Value>, merged: &mut Merged, image: &Image, from: String) {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (new_name, new_tag, digest) = (given(&image.new_name), given(&image.new_tag), given(&image.digest));
-    let known = fields
-        .get_mut("images")
-        .and_then(Value::as_array_mut)
-        .and_then(|images| {
-            images
-                .iter_mut()
-                .find(|known| known["name"].as_str().unwrap_or_default() == image.name)?
-                .as_object_mut()
-        });
+    let known = fields.get_mut("images").and_then(Value::as_array_mut);
+    let known = known.into_iter().flatten().enumerate();
+    let known = known
+        .filter_map(|(at, known)| Some((at, known.as_object_mut()?)))
+        .find(|(_, known)| known.get("name").and_then(Value::as_str).unwrap_or_default() == image.name);
     let mut set = Map::new();
     if let Some(new_name) = new_name {
         set.insert("newName".to_owned(), new_name.into());
@@ -211,16 +226,19 @@ fn merge_image(fields: &mut Map<String, Value>, image: &Image) {
     set.extend(new_tag.map(|tag| ("newTag".to_owned(), tag.into())));
     set.extend(digest.map(|digest| ("digest".to_owned(), digest.into())));
     match known {
-        Some(known) => {
+        Some(_) if set.is_empty() => {}
+        Some((at, known)) => {
             if version {
                 known.remove("newTag");
                 known.remove("digest");
             }
             known.append(&mut set);
+            merged.changed(format!("images[{at}]"), from);
         }
         None => {
             set.insert("name".to_owned(), image.name.clone().into());
-            append(fields, "images", Value::Object(set));
+            let at = append(fields, "images", Value::Object(set));
+            merged.given(format!("images[{at}]"), from);
         }
     }
 }
@@ -436,7 +454,7 @@ mod tests {
             "d",
             json!({}),
             Err(
-                "error converting YAML to JSON: yaml: mapping values are not allowed in this context (in d/kustomization.yaml)",
+                "error converting YAML to JSON: yaml: mapping values are not allowed in this context (at d/kustomization.yaml:1:5)",
             ),
         );
         check(
@@ -444,7 +462,15 @@ mod tests {
             "",
             json!({}),
             Err(
-                "error unmarshaling JSON: while decoding JSON: resources: cannot take a string for a list (in kustomization.yaml)",
+                "error unmarshaling JSON: while decoding JSON: resources: cannot take a string for a list (at kustomization.yaml:1:1)",
+            ),
+        );
+        check(
+            &[("kustomization.yaml", "patches:\n- path: a\n- path: b\n  target: [1]\n")],
+            "",
+            json!({}),
+            Err(
+                "error unmarshaling JSON: while decoding JSON: patches.1.target: cannot take a list for an object (at kustomization.yaml:4:3)",
             ),
         );
         check(

@@ -1,6 +1,7 @@
 //! The second step of a run: stage after stage is applied; then the inventory is written and what is stale is pruned.
 
 use super::run::{Applying, Awaited, Checking, Step, Waiting};
+use super::settled::Build;
 use super::{About, Kustomizer, Progress, Report};
 use crate::apply::{self, Action, ChangeSet, Entry, Memory, Options, StageFailure, StageResult};
 use crate::build::Built;
@@ -9,9 +10,10 @@ use crate::failure::Failure;
 use crate::health::Kind;
 use crate::holdings::Trust;
 use crate::inventory::{self, ObjectId, Owned};
+use crate::origins::Origins;
 use crate::prune::{self, Owner};
 use crate::stages;
-use crate::wait::{self, Judgement, Look};
+use crate::wait::{self, Judgement, Look, Obstacle};
 use api::kustomize::{ChangeEntry, ChangeKind};
 use api::meta::condition::HEALTHY;
 use jiff::Timestamp;
@@ -48,9 +50,8 @@ impl StageError {
     }
 
     fn of(failure: &StageFailure, manifests: &Built) -> Self {
-        let origin = |id: &ObjectId| manifests.origins.get(id).map(ToString::to_string);
         StageError {
-            text: failure.text(|id| origin(id).unwrap_or_default()),
+            text: failure.text(|id| manifests.origins.suffix(id)),
             unreachable: failure.is_unreachable(),
             uncertain: failure.uncertain(),
         }
@@ -122,13 +123,18 @@ impl Kustomizer {
             },
         };
         if let Some(id) = &applying.manifests.encrypted {
+            let origin = applying.manifests.origins.suffix(id);
             return Err(StageError::known(format!(
-                "{id} is SOPS encrypted, configuring decryption is required for this secret to be reconciled"
+                "{id} is SOPS encrypted, configuring decryption is required for this secret to be reconciled{origin}"
             )));
         }
         loop {
             if let Some(waiting) = &mut applying.waiting {
-                if !self.is_over(about, waiting).await.map_err(StageError::known)? {
+                let over = self.is_over(about, waiting).await;
+                let over = over.map_err(|Obstacle { text, objects }| {
+                    StageError::known(text + &applying.manifests.origins.lines(&objects))
+                })?;
+                if !over {
                     let poll = pause(waiting);
                     // What was applied is owned, also if this run is never finished.
                     self.own(report, applying, &[]);
@@ -192,7 +198,10 @@ impl Kustomizer {
         applying: &Applying,
         planned: &ChangeSet,
     ) -> Result<(), StageError> {
-        let entries: Vec<_> = planned.changed().map(Entry::told).collect();
+        let entries: Vec<_> = planned
+            .changed()
+            .map(|entry| told(entry, &applying.manifests.origins))
+            .collect();
         let ring = &mut report.status_mut().changes;
         changes::plan(ring, ChangeKind::Apply, &about.origin(), &entries, Timestamp::now());
         self.own(report, applying, &planned.owned());
@@ -220,7 +229,7 @@ impl Kustomizer {
     }
 
     /// Whether the stage at hand has nothing to wait for any more.
-    async fn is_over(&self, about: &About<'_>, waiting: &mut Waiting) -> Result<bool, String> {
+    async fn is_over(&self, about: &About<'_>, waiting: &mut Waiting) -> Result<bool, Obstacle> {
         let me = super::name(about.object);
         let over = match waiting {
             Waiting::Presence(awaited) => {
@@ -228,7 +237,7 @@ impl Kustomizer {
                 match wait::judge(&awaited.known, false, awaited.since.elapsed() >= STAGE_TIMEOUT) {
                     Judgement::Ready => true,
                     Judgement::Waiting => false,
-                    Judgement::Failed(text) => return Err(text),
+                    Judgement::Failed(obstacle) => return Err(obstacle),
                 }
             }
             Waiting::Absence(awaited) => {
@@ -261,8 +270,9 @@ impl Kustomizer {
                 Some(&about.origin()),
             );
         }
-        confirm(about, report, ChangeKind::Apply, &applied);
-        self.judge_contests(about, report, &applied);
+        let origins = &applying.manifests.origins;
+        confirm(about, report, ChangeKind::Apply, &applied, origins);
+        self.judge_contests(about, report, &applied, origins);
         let before = inventory::from_status(applying.before.as_ref());
         let now = applied.owned();
         let stale = inventory::stale(&before, &now);
@@ -274,10 +284,14 @@ impl Kustomizer {
         self.prune(about, report, applying, &stale).await?;
         let present = applied.entries.iter().filter(|entry| entry.is_present());
         let set = self.health_set(about, looks(present));
+        let origins = applying.manifests.origins.only(set.iter().map(|look| &look.owned.id));
         let mut awaited = Awaited::new(applying.cluster.clone(), set);
         awaited.vanishing.clone_from(&applying.manifests.vanishing);
         let was_healthy = report.is(HEALTHY, Verdict::True);
-        let build = applying.build.clone();
+        let build = Build {
+            origins: Arc::new(origins),
+            ..applying.build.clone()
+        };
         Ok(Progress::Step(Step::Check(Box::new(Checking {
             awaited,
             build,
@@ -287,7 +301,7 @@ impl Kustomizer {
     }
 
     /// Tells when another controller keeps changing what is corrected, and notes when it has stopped.
-    fn judge_contests(&self, about: &About<'_>, report: &Report, applied: &ChangeSet) {
+    fn judge_contests(&self, about: &About<'_>, report: &Report, applied: &ChangeSet, origins: &Origins) {
         for entry in &applied.entries {
             let id = &entry.owned.id;
             match (&entry.correction, entry.action, about.trust) {
@@ -295,7 +309,8 @@ impl Kustomizer {
                     let manager = correction.manager.as_deref();
                     if let Some(contest) = self.holdings.corrected(id, &correction.fields, manager) {
                         tracing::warn!(object = %id, field = contest.field, manager, "drift is contested");
-                        self.warn(about.object, report, CONTESTED, &contest.to_string(), &about.origin());
+                        let text = format!("{contest}{}", origins.suffix(id));
+                        self.warn(about.object, report, CONTESTED, &text, &about.origin());
                     }
                 }
                 (None, Action::Unchanged, Trust::Nothing | Trust::Watches) => self.holdings.settled(id),
@@ -355,7 +370,8 @@ impl Kustomizer {
                 Some(&about.origin()),
             );
         }
-        confirm(about, report, ChangeKind::Prune, &pruned.changes);
+        // What is stale is from nowhere any more.
+        confirm(about, report, ChangeKind::Prune, &pruned.changes, &Origins::default());
         let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
         report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now, survivors)));
         match pruned.error() {
@@ -375,11 +391,12 @@ fn pause(waiting: &Waiting) -> Duration {
 }
 
 /// Confirms in the ring of changes what came of a plan.
-fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &ChangeSet) {
+fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &ChangeSet, origins: &Origins) {
+    let told = |entry| told(entry, origins);
     let done: Vec<_> = match kind {
-        ChangeKind::Apply => changes.changed().map(Entry::told).collect(),
+        ChangeKind::Apply => changes.changed().map(told).collect(),
         // As in Flux, what was looked at and left is told too.
-        ChangeKind::Prune | ChangeKind::Delete => changes.entries.iter().map(Entry::told).collect(),
+        ChangeKind::Prune | ChangeKind::Delete => changes.entries.iter().map(told).collect(),
     };
     let present: HashSet<_> = changes.entries.iter().map(|entry| entry.owned.id.to_string()).collect();
     let found = |object: &str| present.contains(object);
@@ -391,6 +408,14 @@ fn confirm(about: &About<'_>, report: &mut Report, kind: ChangeKind, changes: &C
         found,
         Timestamp::now(),
     );
+}
+
+/// What the status tells of an object, with where it comes from.
+fn told(entry: &Entry, origins: &Origins) -> ChangeEntry {
+    ChangeEntry {
+        origin: origins.text(&entry.owned.id),
+        ..entry.told()
+    }
 }
 
 fn deletion(id: &ObjectId) -> ChangeEntry {

@@ -50,6 +50,11 @@ impl Asked {
         }
     }
 
+    /// Whether one was asked and has not run since.
+    pub(super) fn is_asked(&self, name: &Name) -> bool {
+        runtime::lock(&self.asked).contains(name)
+    }
+
     /// Whether one was asked; it is not any more.
     pub(super) fn take(&self, name: &Name) -> bool {
         runtime::lock(&self.asked).remove(name)

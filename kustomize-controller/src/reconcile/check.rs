@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::health::{self, Kind, Status};
 use crate::inventory::{ObjectId, Owned, group_version};
 use crate::prune::Owner;
-use crate::wait::{self, Judgement, Look};
+use crate::wait::{self, Judgement, Look, Obstacle};
 use crate::watch::{Interest, State, Watches};
 use api::Duration;
 use api::meta::condition::HEALTHY;
@@ -76,10 +76,11 @@ impl Kustomizer {
                 report.set(HEALTHY, Verdict::True, reason::SUCCEEDED, &message);
                 Ok(success(checking))
             }
-            Judgement::Failed(cause) => {
+            Judgement::Failed(Obstacle { text: cause, objects }) => {
                 about.progress(report, HEALTH_CHECKS);
                 report.set(HEALTHY, Verdict::False, reason::HEALTH_CHECK_FAILED, &cause);
-                Err(Failure::Health { took, cause })
+                let origins = checking.build.origins.lines(&objects);
+                Err(Failure::Health { took, cause, origins })
             }
         }
     }

@@ -221,7 +221,13 @@ impl Kustomizer {
             Notice::Info => {
                 let text = format!("Dependencies do not meet ready condition, retrying in {pause}");
                 tracing::info!(obstacle = message, "{text}");
-                let origin = origin.or_else(|| self.context.sources.origin(&SourceRef::of(object)));
+                let origin = origin.or_else(|| {
+                    self.context
+                        .sources
+                        .known(&SourceRef::of(object))
+                        .as_ref()
+                        .map(Origin::of)
+                });
                 self.tell(object, report, Severity::Info, &text, origin.as_ref());
             }
             Notice::Error => {

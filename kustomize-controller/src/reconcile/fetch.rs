@@ -1,18 +1,19 @@
 //! The first step of a run: from the artifact to built objects, sorted into stages; or to nothing at all, where what was
 //! built before is what would be built now and nobody has changed what was applied.
 
-use super::run::{Applying, Awaited, Checking, Fetching, Step};
+use super::run::{Applying, Awaited, Checking, Fetching, Inputs, Step};
 use super::settled::Build;
-use super::{About, Kustomizer, Progress, Report};
+use super::{About, Intent, Kustomizer, Progress, Report};
 use crate::apply::ChangeSet;
-use crate::artifacts::Error;
-use crate::build::{self, Request};
+use crate::artifacts::{Error, Tree};
+use crate::build::{self, Built, Request};
 use crate::changes;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::holdings::Trust;
 use crate::inventory;
 use crate::remote_bases::{RemoteBases, Turn};
+use crate::source::SourceRef;
 use crate::variables;
 use crate::wait::Look;
 use api::kustomize::ChangeKind;
@@ -22,11 +23,14 @@ use runtime::conditions::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// The pause after the first failed download; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a build that takes its time is looked at: whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Kustomizer {
     pub(super) async fn fetch_and_build(
@@ -90,21 +94,17 @@ impl Kustomizer {
             strict: self.context.policy.strict_substitution,
             stage_kinds: self.context.policy.stage_kinds.clone(),
         };
-        // Builds compute: as many at a time as there are cores, and none on a thread that others wait on.
-        let turn = Turn::wait(&self.builds).await;
-        let remote = self.context.remote.clone();
-        let build = move || {
-            let bases = remote.map(|remote| RemoteBases::new(&remote, &turn));
-            build::manifests(&tree, &request, bases.as_ref())
+        let Some(built) = self.build(about, tree, request).await? else {
+            // The next call sees what is wanted instead.
+            return Ok(Progress::Wait(Duration::ZERO));
         };
-        let built = tokio::task::spawn_blocking(build).await;
-        let built = built.unwrap_or_else(|error| Err(Failure::Build(format!("kustomize build failed: {error}"))))?;
         about.progress(report, "Detecting drift");
         let build = Build {
             artifact: about.artifact.digest.clone(),
             variables: digest,
             footprint: built.footprint.clone(),
             digest: built.digest.clone(),
+            origins: Arc::default(),
         };
         self.built(about, &build);
         Ok(Progress::Step(Step::Apply(Box::new(Applying {
@@ -118,6 +118,48 @@ impl Kustomizer {
             before: report.status().inventory.clone(),
             inherited: changes::planned(&report.status().changes, ChangeKind::Apply),
         }))))
+    }
+
+    /// Builds, unless something else is wanted meanwhile: nothing then.
+    async fn build(&self, about: &About<'_>, tree: Arc<Tree>, request: Request) -> Result<Option<Built>, Failure> {
+        // Builds compute: as many at a time as there are cores, and none on a thread that others wait on.
+        let turn = Turn::wait(&self.builds).await;
+        let remote = self.context.remote.clone();
+        let stop = CancellationToken::new();
+        // Whoever gives up this call gives up the build.
+        let _given_up = stop.clone().drop_guard();
+        let mut building = tokio::task::spawn_blocking(move || {
+            let bases = remote.map(|remote| RemoteBases::new(&remote, &turn, stop.clone()));
+            build::manifests(&tree, &request, bases.as_ref(), &|| stop.is_cancelled())
+        });
+        let failed = |what: &dyn std::fmt::Display| Failure::Build(format!("kustomize build failed: {what}"));
+        let begun = Instant::now();
+        while begun.elapsed() < about.timeout.std() {
+            if let Ok(built) = tokio::time::timeout(LOOK, &mut building).await {
+                return built.unwrap_or_else(|error| Err(failed(&error))).map(Some);
+            }
+            if self.is_superseded(about) {
+                return Ok(None);
+            }
+        }
+        Err(failed(&format_args!(
+            "it was not done after {}: make it smaller, or spec.timeout longer",
+            about.timeout
+        )))
+    }
+
+    /// Whether a run of this has nothing to do any more, as far as is known without asking.
+    fn is_superseded(&self, about: &About<'_>) -> bool {
+        let me = super::name(about.object);
+        let Some(now) = self.context.objects.get(&me.0, &me.1) else {
+            return true;
+        };
+        let offered = self.context.sources.known(&SourceRef::of(&now));
+        let wanted = Inputs::of(&now, offered.as_ref().unwrap_or(about.artifact));
+        now.metadata.uid != about.object.metadata.uid
+            || Intent::of(&now) != Intent::Sync
+            || wanted != Inputs::of(about.object, about.artifact)
+            || self.context.asked.is_asked(&me)
     }
 
     /// The last build and what it asked of its artifact, if what it made is in the cluster as it was and its inputs are the same,

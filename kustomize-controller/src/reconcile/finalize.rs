@@ -19,7 +19,6 @@ use runtime::conditions::Verdict;
 use runtime::controller::Next;
 use runtime::events::Severity;
 use runtime::finalizer;
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How often objects that are on their way out are looked at when no watch tells.
@@ -162,17 +161,9 @@ impl Kustomizer {
         if fate != Fate::DeleteAndWait || pruned.doomed.is_empty() {
             return None;
         }
-        let kinds: HashSet<_> = pruned
-            .doomed
-            .iter()
-            .map(|doomed| (&doomed.owned.id.group, &doomed.owned.id.kind))
-            .collect();
-        let ids = pruned.doomed.iter().map(|doomed| doomed.owned.id.clone());
-        runtime::lock(&self.watched).expect(&name(object), ids);
-        let interests = kinds
-            .into_iter()
-            .map(|(group, kind)| self.watches.interest(group, kind))
-            .collect();
+        let ids = || pruned.doomed.iter().map(|doomed| &doomed.owned.id);
+        runtime::lock(&self.watched).expect(&name(object), ids().cloned());
+        let interests = self.interests(ids());
         let terminating = Terminating {
             doomed: pruned.doomed,
             since: Instant::now(),

@@ -1,11 +1,14 @@
 //! What is kept of a Kustomization between two runs: what its last success was made of, and when it is to run again.
 //!
-//! Small, because a controller has thousands of them: digests, never manifests. Nothing of it survives the process; the
+//! Small, because a controller has thousands of them: digests, never manifests, and origins only of objects whose health
+//! is awaited. Nothing of it survives the process; the
 //! first run after a restart builds and verifies everything.
 
 use super::run::Inputs;
 use crate::holdings::Trust;
+use crate::origins::Origins;
 use kustomize::Footprint;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A build, by what went into it.
@@ -19,6 +22,8 @@ pub struct Build {
     pub footprint: Option<Footprint>,
     /// The digest of the built text.
     pub digest: String,
+    /// Where the objects whose health is awaited come from.
+    pub origins: Arc<Origins>,
 }
 
 /// A Kustomization whose last run went well, or that did well before it failed.
@@ -114,6 +119,7 @@ mod tests {
             variables: 0,
             footprint: Some(Recorded::new(&MemoryFiles::default()).footprint()),
             digest: "sha256:built".to_owned(),
+            origins: Arc::default(),
         };
         Settled {
             inputs: inputs(1, "", "r1"),

@@ -51,6 +51,7 @@ mod unsupported;
 pub use error::{Error, Problem};
 pub use file_names::file_names;
 pub use files::{DirFiles, FileError, FileKind, Files, Footprint, MemoryFiles, Overlay, Recorded};
+pub use kustomization::Positions;
 pub use options::{Limits, LoadRestriction, Options, Reorder};
 pub use origin::{Origin, Touch};
 pub use remote::{Fetch, FetchError, Remote, Repository, is_remote};

@@ -39,7 +39,7 @@ impl Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Touch {
     /// Path of the kustomization file relative to the root of the [`Files`](crate::Files); `REPOSITORY@REFERENCE//PATH` in a
-    /// fetched repository.
+    /// fetched repository. Never empty in what a build says; a caller that names a field of something else leaves it so.
     pub kustomization: String,
     /// The field, with its index where it is a list: `namePrefix`, `patches[2]`.
     pub field: String,
@@ -47,6 +47,9 @@ pub struct Touch {
 
 impl Display for Touch {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "{} {}", self.kustomization, self.field)
+        match self.kustomization.as_str() {
+            "" => f.write_str(&self.field),
+            file => write!(f, "{file} {}", self.field),
+        }
     }
 }

@@ -10,6 +10,7 @@ use git::{Reference, RemoteUrl, Request};
 use kustomize::{Fetch, FetchError, Files, Repository};
 use reqwest::Url;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::checkout::Checkout;
 use crate::file::Errand;
@@ -23,6 +24,7 @@ pub struct Session {
     bytes: Cell<u64>,
     /// When all fetches have to be over; nothing before the first one.
     end: Cell<Option<Instant>>,
+    stop: CancellationToken,
 }
 
 /// What one fetch may take.
@@ -39,7 +41,25 @@ impl Session {
             fetches: Cell::new(0),
             bytes: Cell::new(0),
             end: Cell::new(None),
+            stop: CancellationToken::new(),
         }
+    }
+
+    /// The same, with fetches that end at once when `stop` is cancelled: with an error, and their connections with them.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    fn wait<T>(&self, awaited: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        self.shared.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Err("the fetch was stopped: nobody wants it any more".to_owned()),
+                result = awaited => result,
+            }
+        })
     }
 
     fn policy(&self) -> &Policy {
@@ -88,7 +108,7 @@ impl Session {
             limit: limit.min(allowance.bytes),
             deadline: Instant::now() + allowance.time,
         };
-        let content = self.shared.runtime.block_on(errand.run(url))?;
+        let content = self.wait(errand.run(url))?;
         self.spend(content.len() as u64);
         Ok(content)
     }
@@ -96,13 +116,14 @@ impl Session {
     fn fetch_repository(&self, repository: &Repository) -> Result<Checkout, String> {
         let allowance = self.allow(repository.timeout)?;
         let remote = RemoteUrl::parse_remote(&repository.url).map_err(|error| error.to_string())?;
-        self.shared.runtime.block_on(self.admit(&remote, allowance.time))?;
+        self.wait(self.admit(&remote, allowance.time))?;
         let mut request = Request::new(remote, Reference::any(repository.reference.as_deref()));
         if request.remote.scheme() == Scheme::Ssh {
             request.credentials.ssh = Some(self.shared.identity()?);
         }
         request.submodules = repository.submodules;
         request.timeout = allowance.time;
+        request.cancel = self.stop.clone();
         request.limits.transfer = allowance.bytes;
         let commit = self.shared.git.get(&request).map_err(|error| error.to_string())?;
         self.spend(commit.received);
@@ -148,5 +169,53 @@ impl Fetch for Session {
 
     fn file(&self, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         self.fetch_file(url, limit).map_err(FetchError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ::tests::git_server::{Fault, GitServer};
+    use ::tests::wait;
+    use tokio::runtime::Handle;
+
+    use crate::Remote;
+    use crate::policy::tests::policy;
+
+    /// A fetch; says why it failed.
+    type Ask = Box<dyn Fn(&Session) -> Option<String> + Send>;
+
+    /// Longer than any wait of a test.
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fetches_end_when_they_are_stopped() {
+        let server = GitServer::start().unwrap();
+        server.set_fault("silent", Fault::Hang);
+        let repository = Repository {
+            url: server.repository_url("silent"),
+            reference: None,
+            timeout: LONG,
+            submodules: false,
+        };
+        let file = format!("{}/file.yaml", server.repository_url("silent"));
+        let asks: [Ask; 2] = [
+            Box::new(move |session| session.repository(&repository).err().map(|error| error.0)),
+            Box::new(move |session| session.file(&file, 1000).err().map(|error| error.0)),
+        ];
+        for (number, ask) in asks.into_iter().enumerate() {
+            let stop = CancellationToken::new();
+            let remote = Remote::new(policy(&[], true), None, "remote-test-", Handle::current()).unwrap();
+            let session = remote.session().stopped_by(stop.clone());
+            let asking = tokio::task::spawn_blocking(move || ask(&session));
+            let asked = wait::until("the server to be asked", async || {
+                Ok((server.seen("silent").len() > number).then_some(()))
+            });
+            asked.await.unwrap();
+            stop.cancel();
+            let ended = asking.await.unwrap();
+            assert!(ended.is_some_and(|error| error.contains("stopped") || error.contains("cancel")));
+        }
     }
 }

@@ -89,7 +89,8 @@ struct Front {
     faults: Mutex<(Faults, fastrand::Rng)>,
     connections: Connections,
     cuts: watch::Sender<(u64, Cut)>,
-    held_until: Arc<Mutex<Option<Instant>>>,
+    /// Until when watches are held back.
+    held: watch::Sender<Option<Instant>>,
 }
 
 impl ApiProxy {
@@ -125,7 +126,7 @@ impl ApiProxy {
             faults: Mutex::new((Faults::default(), fastrand::Rng::with_seed(seed))),
             connections: Connections::default(),
             cuts: watch::Sender::new((0, Cut::End)),
-            held_until: Arc::default(),
+            held: watch::Sender::new(None),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -171,12 +172,12 @@ impl ApiProxy {
 
     /// Holds back what watches deliver for so long: the client sees the cluster as it was.
     pub fn hold_watches(&self, time: Duration) {
-        *lock(&self.state.held_until) = Some(Instant::now() + time);
+        self.state.held.send_replace(Some(Instant::now() + time));
     }
 
     /// Lets watches deliver again.
     pub fn release_watches(&self) {
-        *lock(&self.state.held_until) = None;
+        self.state.held.send_replace(None);
     }
 
     /// Cuts every connection of the client.
@@ -365,7 +366,7 @@ impl Front {
         let watching = Watching {
             bytes: Box::pin(bytes),
             cuts,
-            held_until: Arc::clone(&self.held_until),
+            held: self.held.subscribe(),
             between: true,
             over: false,
         };
@@ -387,7 +388,7 @@ enum Passed {
 struct Watching<S> {
     bytes: std::pin::Pin<Box<S>>,
     cuts: watch::Receiver<(u64, Cut)>,
-    held_until: Arc<Mutex<Option<Instant>>>,
+    held: watch::Receiver<Option<Instant>>,
     /// Whether what was passed on so far ends with a whole event.
     between: bool,
     over: bool,
@@ -398,15 +399,17 @@ impl<S: Stream<Item = reqwest::Result<Bytes>>> Watching<S> {
         if self.over {
             return None;
         }
-        let (bytes, held_until) = (&mut self.bytes, &self.held_until);
+        let (bytes, held) = (&mut self.bytes, &mut self.held);
         let chunk = async {
             let chunk = bytes.next().await;
             loop {
-                let until = *lock(held_until);
-                match until.filter(|until| *until > Instant::now()) {
-                    // In small steps, so that a release is noticed.
-                    Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                    None => return chunk,
+                let until = *held.borrow_and_update();
+                let Some(until) = until.filter(|until| *until > Instant::now()) else {
+                    return chunk;
+                };
+                tokio::select! {
+                    () = tokio::time::sleep_until(until.into()) => {}
+                    Ok(()) = held.changed() => {}
                 }
             }
         };

@@ -79,7 +79,7 @@ async fn warnings(scene: &Scene) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// Waits for the event that names the object, the field and the other one.
+/// Waits for the event that names the object, the field, the other one, and where the object is written.
 async fn warned(scene: &Scene, object: &Object) -> Result<()> {
     wait::until("a warning about the tug of war", async || {
         let messages: Vec<_> = warnings(scene)
@@ -87,7 +87,8 @@ async fn warned(scene: &Scene, object: &Object) -> Result<()> {
             .into_iter()
             .filter_map(|event| event.message)
             .collect();
-        let parts = [object.id(), ".spec.replicas".to_owned(), OPPONENT.to_owned()];
+        let origin = "(from all.yaml:".to_owned();
+        let parts = [object.id(), ".spec.replicas".to_owned(), OPPONENT.to_owned(), origin];
         let mut found = messages
             .iter()
             .filter(|message| parts.iter().all(|part| message.contains(part)));

@@ -189,6 +189,67 @@ async fn the_line_of_a_mistake_is_counted_in_its_file() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_field_is_placed_in_the_file_as_it_was_written_or_named_as_one_of_the_spec() -> Result<()> {
+    let scene = Scene::start("build-whose", &[]).await?;
+    let a = map("a", "1");
+    let patch = |path: &str| format!("[{{\"op\": \"replace\", \"path\": \"/{path}\", \"value\": \"2\"}}]");
+    let entry = |path: &str| {
+        format!(
+            "  # a patch\n  - target: {{kind: ConfigMap}}\n    patch: '{}'\n",
+            patch(path)
+        )
+    };
+    let patches = |paths: [&str; 3]| {
+        let entries: String = paths.into_iter().map(entry).collect();
+        format!("# written by hand\nresources:\n  - a.yaml\npatches:\n{entries}")
+    };
+    scene
+        .publish(
+            "main@sha1:1",
+            &[
+                ("theirs/a.yaml", &a),
+                ("theirs/kustomization.yaml", &patches(["data/k", "nope/nope", "data/k"])),
+                ("ours/a.yaml", &a),
+                ("ours/kustomization.yaml", &patches(["data/k"; 3])),
+                ("component/a.yaml", &a),
+            ],
+        )
+        .await?;
+    let with = |name: &str, more: Value| {
+        let mut spec = folder(name);
+        if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+            spec.extend(more);
+        }
+        spec
+    };
+    let given = |path: &str| json!({ "patches": [{ "patch": patch(path), "target": { "kind": "ConfigMap" } }] });
+    scene.kustomization("theirs", with("theirs", given("data/k"))).await?;
+    scene.kustomization("ours", with("ours", given("nope/nope"))).await?;
+    let component = with("component", json!({ "components": ["../component/gone"] }));
+    scene.kustomization("component", component).await?;
+    let changed = "; ConfigMap.v1.[noGrp]/a.[noNs] is from";
+    let cases = [
+        (
+            "theirs",
+            format!(
+                " (at theirs/kustomization.yaml:9:5, patches[1]){changed} theirs/a.yaml:1, changed by theirs/kustomization.yaml patches[0]"
+            ),
+        ),
+        (
+            "ours",
+            format!(" (at spec.patches[0]){changed} ours/a.yaml:1, changed by ours/kustomization.yaml patches[0]"),
+        ),
+        ("component", " (at spec.components[0])".to_owned()),
+    ];
+    for (name, end) in cases {
+        let object = scene.says(name, "BuildFailed", "kustomize build failed: ").await?;
+        let said = message(&object, "Ready").unwrap_or_default();
+        assert!(said.ends_with(&end), "{name}: {said:?} does not end in {end:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn symbolic_links_lead_nowhere() -> Result<()> {
     let scene = Scene::start("build-links", &[]).await?;
     let mut archive = TarGz::new();
@@ -466,9 +527,9 @@ async fn all_errors_of_a_stage_are_told_and_nothing_of_it_is_applied() -> Result
             "{said:?} does not hold {line:?}"
         );
     }
-    // Each with the file and the line where it is written.
+    // Each with the file and the line where it is written, and what changed it: there is no kustomization file here.
     let port = said.lines().find(|said| said.starts_with(&lines[2]));
-    let origin = " (from port.yaml:1, changed by kustomization.yaml namespace)";
+    let origin = " (from port.yaml:1, changed by spec.targetNamespace)";
     assert!(port.is_some_and(|line| line.ends_with(origin)), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
     let event = wait::until("the event with all of it", async || {
@@ -529,7 +590,7 @@ spec: {policyName: <ns>, validationActions: [Deny]}
     scene.kustomization("app", json!({ "retryInterval": "1h" })).await?;
     let refused = "ConfigMap/<ns>/denied dry-run failed (Invalid): configmaps \"denied\" is forbidden: \
         ValidatingAdmissionPolicy '<ns>' with binding '<ns>' denied request: not this one \
-        (from denied.yaml:1, changed by kustomization.yaml namespace)\n";
+        (from denied.yaml:1, changed by spec.targetNamespace)\n";
     let object = scene.says("app", "ReconciliationFailed", refused).await?;
     assert_eq!(message(&object, "Ready"), Some(scene.text(refused)));
     assert!(scene.find::<ConfigMap>("a").await?.is_none());

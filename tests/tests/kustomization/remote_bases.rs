@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use api::kustomize::Kustomization;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
-use tests::git_server::GitServer;
+use tests::git_server::{Fault, GitServer};
 use tests::namespace::condition;
 use tests::repo::Repo;
+use tests::wait;
 
 const SUCCEEDED: &str = "ReconciliationSucceeded";
 
@@ -59,6 +60,40 @@ async fn a_remote_base_is_built_and_every_run_looks_at_it_again() -> Result<()> 
         .and_then(|status| status.inventory)
         .context("no inventory")?;
     assert_eq!(inventory.entries.len(), 1);
+    Ok(())
+}
+
+/// A server that never answers would hold a build for two minutes, longer than any wait of a test.
+#[tokio::test]
+async fn a_build_ends_with_its_time_and_when_something_else_is_wanted() -> Result<()> {
+    let scene = Scene::start("remote-hangs", &["--remote-bases-trust-host=127.0.0.1"]).await?;
+    let repo = base(&scene.scenario.git, "1")?;
+    scene.scenario.git.set_fault("bases", Fault::Hang);
+    let hanging = format!("resources: ['{}//base?ref=main&timeout=120s']\n", repo.url());
+    let late = ("late/kustomization.yaml", &*hanging);
+    let deleted = ("deleted/kustomization.yaml", &*hanging);
+    let renewed = ("renewed/kustomization.yaml", &*hanging);
+    scene.publish("main@sha1:1", &[late, deleted, renewed]).await?;
+    // Half a minute is the shortest timeout.
+    for (name, timeout) in [("late", "1s"), ("renewed", "1h"), ("deleted", "1h")] {
+        let spec = json!({ "path": format!("./{name}"), "timeout": timeout, "retryInterval": "1h" });
+        scene.kustomization(name, spec).await?;
+    }
+    wait::until("three builds to have asked", async || {
+        Ok((scene.scenario.git.seen("bases").len() >= 3).then_some(()))
+    })
+    .await?;
+    scene.delete::<Kustomization>("deleted").await?;
+    scene.wait_gone::<Kustomization>("deleted").await?;
+    let renewed = map("a", "1");
+    scene
+        .publish("main@sha1:2", &[late, deleted, ("renewed/a.yaml", &renewed)])
+        .await?;
+    scene
+        .says("renewed", SUCCEEDED, "Applied revision: main@sha1:2")
+        .await?;
+    let ended = "kustomize build failed: it was not done after 30s: make it smaller, or spec.timeout longer";
+    scene.says("late", "BuildFailed", ended).await?;
     Ok(())
 }
 

@@ -135,6 +135,18 @@ async fn a_first_success_is_told_in_status_and_events() -> Result<()> {
         status.changes[0].origin_revision.as_deref(),
         Some("origin-of-main@sha1:1")
     );
+    let origins: Vec<_> = status.changes[0]
+        .entries
+        .iter()
+        .map(|entry| entry.origin.as_deref().unwrap_or_default())
+        .collect();
+    assert_eq!(
+        origins,
+        [
+            "from a.yaml:1, changed by spec.targetNamespace",
+            "from b.yaml:1, changed by spec.targetNamespace"
+        ]
+    );
 
     let applied = told(&scene, "app", "ConfigMap/<ns>/a created\nConfigMap/<ns>/b created").await?;
     assert_eq!(

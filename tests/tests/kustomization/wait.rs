@@ -170,9 +170,10 @@ async fn a_failed_object_ends_the_wait_early_and_a_new_revision_repairs_it() -> 
     let failed = scene.wait_failed::<Kustomization>("app", "HealthCheckFailed").await?;
     let cause = scene.text("failed early due to stalled resources: [Job/<ns>/work status: 'Failed']");
     let (_, _, message) = shown(&failed, "Ready").context("no Ready condition")?;
+    let origin = scene.text("Job/<ns>/work is from job.yaml:1, changed by spec.targetNamespace");
     let took = message
         .strip_prefix("health check failed after ")
-        .and_then(|rest| rest.strip_suffix(&format!(": {cause}")));
+        .and_then(|rest| rest.strip_suffix(&format!(": {cause}\n{origin}")));
     assert!(took.is_some_and(|took| took.ends_with('s')), "{message}");
     let unhealthy = ("False".to_owned(), "HealthCheckFailed".to_owned(), cause);
     assert_eq!(shown(&failed, "Healthy"), Some(unhealthy));

@@ -195,6 +195,15 @@ pub struct ChangeEntry {
         skip_serializing_if = "Option::is_none"
     )]
     pub manager: Option<String>,
+
+    /// Where the object comes from: the file and line of the artifact, and the fields of kustomizations and of the spec that
+    /// changed it last. Left out where the list would become too long.
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::some_unless_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub origin: Option<String>,
 }
 
 impl ChangeEntry {
@@ -231,6 +240,7 @@ mod tests {
             action: "configured".into(),
             fields: fields.iter().map(|&field| field.into()).collect(),
             manager: manager.map(Into::into),
+            origin: None,
         };
         assert_eq!(entry.correction().as_deref(), expected);
     }

@@ -114,7 +114,10 @@ impl Error {
         self.0.in_content
     }
 
-    fn each(mut self, edit: impl FnMut(&mut Problem)) -> Self {
+    /// This error with `edit` applied to each problem: for a caller that knows better where things stand, because it made
+    /// the kustomization file from something else.
+    #[must_use]
+    pub fn each(mut self, edit: impl FnMut(&mut Problem)) -> Self {
         self.0.problems.iter_mut().for_each(edit);
         self
     }

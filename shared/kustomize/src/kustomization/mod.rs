@@ -15,6 +15,7 @@ pub(crate) use decode::{Fields, document, strict_document};
 pub(crate) use parts::{
     GeneratorArgs, GeneratorOptions, Image, Label, Patch, Replica, SecretArgs, SortOptions, Sources,
 };
+pub use position::Positions;
 pub(crate) use position::position;
 
 /// The names a kustomization file may have.

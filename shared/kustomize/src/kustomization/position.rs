@@ -2,6 +2,33 @@
 
 use yaml::{Node, Position, Value};
 
+/// The places of fields in the text of a kustomization file, for who builds with a file made from another one and is to say
+/// where something stands in that.
+///
+/// ```
+/// let positions = kustomize::Positions::read(b"namePrefix: a-\nresources:\n- app.yaml\n").unwrap();
+/// assert_eq!(positions.of("resources[0]"), Some((3, 3)));
+/// assert_eq!(positions.of("images[0]"), None);
+/// ```
+pub struct Positions(Node);
+
+impl Positions {
+    /// Reads a kustomization file; none when it is empty or no YAML.
+    pub fn read(content: &[u8]) -> Option<Self> {
+        super::document(content).ok().flatten().map(Self)
+    }
+
+    /// Line and column, counted from 1, of a field as [`Problem::field`](crate::Problem::field) names it, or of the closest
+    /// thing around it: of `patches[2]` where `patches[2].target` is not there. None when not even `patches` is.
+    pub fn of(&self, field: &str) -> Option<(usize, usize)> {
+        let name = field.split(['.', '[']).next().unwrap_or_default();
+        let is_named = |key: &Node| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name));
+        let found = self.0.as_map()?.iter().any(|(key, _)| is_named(key));
+        let position = found.then(|| position(&self.0, field))?;
+        Some((position.line, position.column))
+    }
+}
+
 /// The place of a field given as in error messages: `patches[2].target`. As far as it is there: the place of the closest
 /// thing around it otherwise.
 pub(crate) fn position(document: &Node, field: &str) -> Position {

@@ -10,6 +10,7 @@ use kube::api::ListParams;
 use serde_json::Value;
 use tests::api_proxy::Faults;
 use tests::controllers::Controller;
+use tests::wait;
 
 use crate::account::lock;
 use crate::leaders::Excuses;
@@ -22,6 +23,12 @@ use crate::world::{HOME, Key, Kind, MADE, OWNER, OWNER_NAMESPACE, difference};
 
 /// The most violations that one calm tells.
 const MOST_TOLD: usize = 12;
+
+/// How often everything is looked at until it is as it should be.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often one object is looked at until it is mended.
+const HEAL_LOOK: Duration = Duration::from_millis(20);
 
 /// The most bytes a controller may have on disk: much more than what it works with here, and less than what would add up
 /// if killed ones left it behind.
@@ -77,22 +84,21 @@ impl Stage {
             self.drift_of(drift, &key, false).await?;
             let begun = Instant::now();
             let api = self.observer.api(key.kind);
-            loop {
+            let what = format!("{drift:?} of {key} to be mended");
+            let mended = wait::until_every(HEAL_LOOK, self.settings.heal, &what, async || {
                 let live = api.get_opt(&key.name).await?;
-                let time = begun.elapsed();
-                if live.is_some_and(|live| difference(&expected, &value_of(&live)).is_none()) {
+                let mended = live.is_some_and(|live| difference(&expected, &value_of(&live)).is_none());
+                Ok(mended.then(|| begun.elapsed()))
+            });
+            match mended.await {
+                Ok(time) => {
                     lock(&self.heals).entry(format!("{drift:?}")).or_default().push(time);
                     self.account
                         .note(&format!("{drift:?} of {key} was mended after {time:.2?}"));
-                    return Ok(());
                 }
-                if time > self.settings.heal {
-                    let text = format!("{drift:?} of {key} still lasts after {time:.1?}");
-                    self.account.violate("drift is mended in time", &text);
-                    return Ok(());
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(error) => self.account.violate("drift is mended in time", &format!("{error:#}")),
             }
+            Ok(())
         });
         futures::future::try_join_all(drills).await.map(drop)
     }
@@ -101,23 +107,22 @@ impl Stage {
     async fn converge(&self) -> Result<bool> {
         let begun = Instant::now();
         let mut wrong = Vec::new();
-        while begun.elapsed() < self.settings.deadline {
+        let calm = wait::until_every(LOOK, self.settings.deadline, "calm", async || {
             wrong = match self.look().await {
                 Ok(wrong) => wrong,
                 Err(error) => vec![("the cluster can be looked at", format!("{error:#}"))],
             };
-            if wrong.is_empty() {
-                let time = begun.elapsed();
-                self.account
-                    .note(&format!("everything is as it should be after {time:.1?}"));
-                self.account.count("calms", 1);
-                self.account.count(
-                    "milliseconds until calm",
-                    u64::try_from(time.as_millis()).unwrap_or_default(),
-                );
-                return Ok(true);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok(wrong.is_empty().then(|| begun.elapsed()))
+        });
+        if let Ok(time) = calm.await {
+            self.account
+                .note(&format!("everything is as it should be after {time:.1?}"));
+            self.account.count("calms", 1);
+            self.account.count(
+                "milliseconds until calm",
+                u64::try_from(time.as_millis()).unwrap_or_default(),
+            );
+            return Ok(true);
         }
         let total = wrong.len();
         for (invariant, what) in wrong.into_iter().take(MOST_TOLD) {

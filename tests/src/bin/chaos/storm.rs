@@ -12,6 +12,7 @@ use tests::api_proxy::Faults;
 use tests::control_plane::Part;
 use tests::namespace::REQUESTED_AT;
 use tests::receiver::Answer;
+use tests::wait;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -111,11 +112,9 @@ impl Storm {
                     return Err(anyhow!("something else is wrong with the control plane"));
                 };
                 stage.account.count("API server restarts", 1);
-                let runtime = Handle::current();
-                // In a thread of its own, since the waits of the harness stay where they are polled first.
-                self.lasting.spawn_blocking(move || {
+                self.apart(async move |stage| {
                     let restart = async { stage.control_plane()?.restart(Part::ApiServer).await };
-                    if let Err(error) = runtime.block_on(restart) {
+                    if let Err(error) = restart.await {
                         stage
                             .account
                             .violate("the API server comes back", &format!("{error:#}"));
@@ -217,13 +216,20 @@ impl Storm {
                 let Ok(guard) = Arc::clone(&self.recreating).try_lock_owned() else {
                     return Err(anyhow!("it is being made again already"));
                 };
-                self.lasting.spawn(async move {
+                self.apart(async move |stage| {
                     stage.recreate().await;
                     drop(guard);
                 });
             }
         }
         Ok(())
+    }
+
+    /// Does something that waits, beside everything else: in a thread of its own, since the waits of the harness stay where
+    /// they are polled first.
+    fn apart(&mut self, work: impl AsyncFnOnce(&Stage) + Send + 'static) {
+        let (stage, runtime) = (Arc::clone(&self.stage), Handle::current());
+        self.lasting.spawn_blocking(move || runtime.block_on(work(&stage)));
     }
 
     /// Does something after a pause, beside everything else.
@@ -382,32 +388,29 @@ impl Stage {
         let name = format!("k{MORTAL}");
         let api = self.observer.flux("Kustomization");
         let uid = async || Ok::<_, kube::Error>(api.get_opt(&name).await?.and_then(|it| it.metadata.uid));
-        let begun = Instant::now();
         let mut before = None;
-        while begun.elapsed() < self.settings.deadline {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let Ok(now) = uid().await else { continue };
-            match (&before, now) {
+        let what = format!("{name} to be gone and made again");
+        let pause = Duration::from_millis(200);
+        let done = wait::until_every(pause, self.settings.deadline, &what, async || {
+            match (&before, uid().await?) {
                 (None, Some(now)) => {
-                    if api.delete(&name, &DeleteParams::default()).await.is_ok() {
-                        self.account.note(&format!("{name} of {HOME} is being deleted"));
-                        before = Some(now);
-                    }
+                    api.delete(&name, &DeleteParams::default()).await?;
+                    self.account.note(&format!("{name} of {HOME} is being deleted"));
+                    before = Some(now);
+                    Ok(None)
                 }
-                (Some(before), Some(now)) if *before == now => {}
+                (Some(before), Some(now)) if *before == now => Ok(None),
                 (_, None) => {
-                    if self.kustomization(MORTAL).await.is_ok() {
-                        self.account.note(&format!("{name} is made again"));
-                        self.account.count("Kustomizations made again", 1);
-                        return;
-                    }
+                    self.kustomization(MORTAL).await?;
+                    self.account.note(&format!("{name} is made again"));
+                    self.account.count("Kustomizations made again", 1);
+                    Ok(Some(()))
                 }
-                (Some(_), Some(_)) => return,
+                (Some(_), Some(_)) => Ok(Some(())),
             }
+        });
+        if let Err(error) = done.await {
+            self.account.violate("what is deleted goes", &format!("{error:#}"));
         }
-        self.account.violate(
-            "what is deleted goes",
-            &format!("{name} is still there after {:?}", begun.elapsed()),
-        );
     }
 }

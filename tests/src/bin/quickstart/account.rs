@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ::tests::receiver::Receiver;
@@ -16,6 +15,7 @@ use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::say;
 
@@ -27,7 +27,7 @@ pub type Line = (&'static str, String);
 pub struct Account {
     start: Instant,
     /// How many messages have been told about.
-    told: Arc<AtomicUsize>,
+    told: watch::Sender<usize>,
 }
 
 impl Account {
@@ -35,7 +35,7 @@ impl Account {
     pub fn start() -> Self {
         Self {
             start: Instant::now(),
-            told: Arc::default(),
+            told: watch::Sender::new(0),
         }
     }
 
@@ -88,14 +88,14 @@ impl Account {
     /// Waits until every message that has come by now is told about.
     pub async fn caught_up(&self, receiver: &Receiver) {
         let count = receiver.received().len();
-        while self.told.load(Ordering::Relaxed) < count {
-            tokio::time::sleep(TICK).await;
-        }
+        let mut told = self.told.subscribe();
+        // This one is a sender, so that there always is one.
+        let _ = told.wait_for(|told| *told >= count).await;
     }
 
     async fn messages(&self, receiver: &Receiver) {
         loop {
-            let told = self.told.load(Ordering::Relaxed);
+            let told = *self.told.borrow();
             let received = receiver.received();
             for request in &received[told..] {
                 let event = serde_json::from_slice(&request.body);
@@ -104,7 +104,7 @@ impl Account {
                     &event.map_or_else(|_| "something that is no event".to_owned(), |event| message(&event)),
                 );
             }
-            self.told.store(received.len(), Ordering::Relaxed);
+            self.told.send_replace(received.len());
             tokio::time::sleep(TICK).await;
         }
     }
