@@ -5,18 +5,16 @@
 
 use api::kustomize::{Kustomization, SubstituteKind};
 use api::source::GitRepository;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
 use kube::api::Api;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
-use runtime::controller::Trigger;
-use runtime::follow::{Change, follow};
+use runtime::controller::{Object, Trigger};
+use runtime::follow::{Change, follow, follow_labelled};
 use runtime::objects::Objects;
 use runtime::process::Process;
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::reconcile::Asked;
@@ -44,7 +42,10 @@ impl Wake {
     pub fn follow_sources(&self, process: &Process, only: Option<&str>) -> Objects<GitRepository> {
         let wake = self.clone();
         let mut seen = HashMap::new();
-        let api = scoped(process, only);
+        let api: Api<DeserializeGuard<GitRepository>> = match only {
+            Some(namespace) => Api::namespaced(process.client.clone(), namespace),
+            None => Api::all(process.client.clone()),
+        };
         follow(
             api,
             watcher::Config::default(),
@@ -79,34 +80,14 @@ impl Wake {
         self.follow_values::<Secret>(process, only, selector, SubstituteKind::Secret);
     }
 
-    fn follow_values<K>(&self, process: &Process, only: Option<&str>, selector: &str, kind: SubstituteKind)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + Sync + 'static,
-    {
+    fn follow_values<K: Object>(&self, process: &Process, only: Option<&str>, selector: &str, kind: SubstituteKind) {
         let wake = self.clone();
-        let mut seen = HashMap::new();
-        let config = watcher::Config::default().labels(selector);
-        let api = scoped::<PartialObjectMeta<K>>(process, only);
-        follow(
-            api,
-            config,
-            process.shutdown.clone(),
-            move |change, object: &PartialObjectMeta<K>| {
-                let name = (object.namespace().unwrap_or_default(), object.name_any());
-                let news = match change {
-                    Change::Gone => seen.remove(&name).is_some(),
-                    Change::Present => {
-                        let now = object.resource_version();
-                        seen.insert(name.clone(), now.clone()) != Some(now)
-                    }
-                };
-                if news {
-                    for (namespace, own) in wake.matching(|object| uses(object, kind, &name)) {
-                        wake.asked.ask(&wake.trigger, &namespace, &own);
-                    }
-                }
-            },
-        );
+        let (client, shutdown) = (process.client.clone(), process.shutdown.clone());
+        follow_labelled::<K>(client, only, selector, shutdown, move |namespace, name| {
+            for (namespace, own) in wake.matching(|object| uses(object, kind, (namespace, name))) {
+                wake.asked.ask(&wake.trigger, &namespace, &own);
+            }
+        });
     }
 
     fn matching(&self, matches: impl Fn(&Kustomization) -> bool) -> Vec<(String, String)> {
@@ -115,26 +96,16 @@ impl Wake {
     }
 }
 
-fn scoped<K>(process: &Process, only: Option<&str>) -> Api<DeserializeGuard<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    match only {
-        Some(namespace) => Api::namespaced(process.client.clone(), namespace),
-        None => Api::all(process.client.clone()),
-    }
-}
-
 /// Whether a Kustomization takes variables from a ConfigMap or Secret.
-fn uses(object: &Kustomization, kind: SubstituteKind, name: &(String, String)) -> bool {
+fn uses(object: &Kustomization, kind: SubstituteKind, (namespace, name): (&str, &str)) -> bool {
     let Some(post_build) = &object.spec.post_build else {
         return false;
     };
-    object.namespace().as_deref() == Some(name.0.as_str())
+    object.namespace().as_deref() == Some(namespace)
         && post_build
             .substitute_from
             .iter()
-            .any(|reference| reference.kind == kind && reference.name == name.1)
+            .any(|reference| reference.kind == kind && reference.name == name)
 }
 
 #[cfg(test)]
@@ -159,10 +130,9 @@ mod tests {
         };
         let mut object = Kustomization::new("app", spec);
         object.metadata.namespace = Some("apps".into());
-        let name = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
-        assert!(uses(&object, SubstituteKind::ConfigMap, &name("apps", "vars")));
-        assert!(!uses(&object, SubstituteKind::Secret, &name("apps", "vars")));
-        assert!(!uses(&object, SubstituteKind::ConfigMap, &name("other", "vars")));
-        assert!(!uses(&object, SubstituteKind::ConfigMap, &name("apps", "others")));
+        assert!(uses(&object, SubstituteKind::ConfigMap, ("apps", "vars")));
+        assert!(!uses(&object, SubstituteKind::Secret, ("apps", "vars")));
+        assert!(!uses(&object, SubstituteKind::ConfigMap, ("other", "vars")));
+        assert!(!uses(&object, SubstituteKind::ConfigMap, ("apps", "others")));
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of the source controller: Flux's names, defaults and environment variables, and two limits of our own.
+//! The flags of the source controller: Flux's names, defaults and environment variables, and, for Git, limits and a cache of our own.
 //!
 //! What a flag does not do yet its help says; it is accepted so that Flux's manifests work as they are.
 
@@ -7,13 +7,20 @@ use std::path::PathBuf;
 use api::Duration;
 use artifact::Algorithm;
 use clap::Parser;
-use runtime::args::{IntervalArgs, ProcessArgs};
+use runtime::args::{IntervalArgs, ProcessArgs, feature_gates};
 
-/// Feature gates that are known, with their defaults.
-pub const GATES: [(&str, bool); 2] = [
-    ("CacheSecretsAndConfigMaps", false),
-    ("ObjectLevelWorkloadIdentity", false),
-];
+const WORKLOAD_IDENTITY: &str = "ObjectLevelWorkloadIdentity";
+
+/// Feature gates that are known, with their defaults. The first one has no effect: Secrets are always read when they
+/// are needed.
+const GATES: [(&str, bool); 2] = [("CacheSecretsAndConfigMaps", false), (WORKLOAD_IDENTITY, false)];
+
+/// The feature gates that decide something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gates {
+    /// Objects may be ServiceAccounts in clouds.
+    pub workload_identity: bool,
+}
 
 /// Keeps the content of Git repositories available in the cluster.
 #[derive(Clone, Debug, Parser)]
@@ -35,6 +42,11 @@ pub struct Args {
     #[command(flatten)]
     pub git: GitArgs,
 
+    /// ServiceAccount that objects with the provider aws or azure are there if they name none; each namespace needs its
+    /// own. Takes the feature gate ObjectLevelWorkloadIdentity
+    #[arg(long, default_value = "")]
+    pub default_service_account: String,
+
     /// Flags without effect.
     #[command(flatten)]
     pub inert: InertArgs,
@@ -42,6 +54,24 @@ pub struct Args {
     /// Objects that are worked on at a time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrent: u16,
+}
+
+impl Args {
+    /// Reads the feature gates.
+    ///
+    /// # Errors
+    /// An unknown gate, or a flag whose gate is off.
+    pub fn gates(&self) -> Result<Gates, String> {
+        let gates = feature_gates(&self.process.feature_gates, &GATES)?;
+        let workload_identity = gates.get(WORKLOAD_IDENTITY).copied().unwrap_or_default();
+        if !self.default_service_account.is_empty() && !workload_identity {
+            return Err(format!(
+                "cannot set default service accounts when the feature gate {WORKLOAD_IDENTITY} is not enabled: add \
+                 --feature-gates={WORKLOAD_IDENTITY}=true, or leave --default-service-account out"
+            ));
+        }
+        Ok(Gates { workload_identity })
+    }
 }
 
 /// Flags about the files that are kept and served.
@@ -67,7 +97,7 @@ pub struct ArtifactArgs {
     #[arg(long, default_value_t = 2)]
     pub artifact_retention_records: usize,
 
-    /// Algorithm of artifact digests: sha1, sha256, sha384 or sha512 (blake3 is not there yet)
+    /// Algorithm of artifact digests: sha1, sha256, sha384, sha512 or blake3
     #[arg(long, default_value_t = Algorithm::Sha256)]
     pub artifact_digest_algo: Algorithm,
 }
@@ -82,6 +112,19 @@ pub struct GitArgs {
     /// Most bytes a Git server may send in one operation
     #[arg(long, default_value_t = 4 << 30)]
     pub git_max_transfer_size: u64,
+
+    /// Directory that keeps fetched Git objects for the next commit, for this process alone; by default
+    /// `sluice-git-cache` in the directory for temporary files
+    #[arg(long)]
+    pub git_cache_path: Option<PathBuf>,
+
+    /// Most bytes of fetched Git objects that are kept; 0 keeps none, and every fetch is on its own
+    #[arg(long, default_value_t = 1 << 30)]
+    pub git_cache_max_size: u64,
+
+    /// How long fetched Git objects are kept that no object asks for
+    #[arg(long, default_value = "24h")]
+    pub git_cache_max_age: Duration,
 
     /// Key exchange algorithms that may be agreed upon over ssh, most wanted first; the usual ones when empty
     #[arg(long, value_delimiter = ',')]
@@ -98,10 +141,6 @@ pub struct InertArgs {
     /// Address that events are posted to (no effect: the notification controller reads them from the status)
     #[arg(long, env = "EVENTS_ADDR", default_value = "")]
     pub events_addr: String,
-
-    /// ServiceAccount whose identity is used by default (no effect yet: there are no cloud providers)
-    #[arg(long, default_value = "")]
-    pub default_service_account: String,
 
     /// Largest index of a Helm repository (no effect yet: there is no Helm)
     #[arg(long, default_value_t = 50 << 20)]
@@ -128,6 +167,19 @@ pub struct InertArgs {
     pub helm_cache_purge_interval: Duration,
 }
 
+impl GitArgs {
+    /// The cache of fetched objects, unless it is off. It is not below the storage directory: what is there is served, and
+    /// belongs to whoever takes the storage over.
+    pub fn cache(&self) -> Option<git::cache::Config> {
+        let path = self.git_cache_path.clone();
+        (self.git_cache_max_size > 0).then(|| git::cache::Config {
+            path: path.unwrap_or_else(|| std::env::temp_dir().join("sluice-git-cache")),
+            max_size: self.git_cache_max_size,
+            max_age: self.git_cache_max_age.std(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,10 +204,45 @@ mod tests {
     }
 
     #[test]
+    fn the_cache_is_on_beside_other_temporary_files_unless_its_size_is_none() {
+        let cache = |args: &str| parse(args).unwrap().git.cache();
+        let usual = cache("").unwrap();
+        assert_eq!(usual.path, std::env::temp_dir().join("sluice-git-cache"));
+        assert_eq!((usual.max_size, usual.max_age.as_secs()), (1 << 30, 86_400));
+        let other = cache("--git-cache-path=/cache --git-cache-max-size=5 --git-cache-max-age=1h").unwrap();
+        assert_eq!((other.path, other.max_size), (PathBuf::from("/cache"), 5));
+        assert_eq!(cache("--git-cache-max-size=0"), None);
+    }
+
+    #[test]
     fn values_that_cannot_be_are_refused() {
         assert!(parse("--concurrent=0").is_err());
-        let error = parse("--artifact-digest-algo=blake3").unwrap_err();
-        assert!(error.contains("unsupported digest algorithm 'blake3'"), "{error}");
+        let error = parse("--artifact-digest-algo=md5").unwrap_err();
+        assert!(error.contains("unsupported digest algorithm 'md5'"), "{error}");
+        assert!(parse("--artifact-digest-algo=blake3").is_ok());
         assert!(parse("--no-such-flag").is_err());
+    }
+
+    #[test]
+    fn a_default_service_account_needs_its_gate() {
+        let gates = |args: &str| parse(args).unwrap().gates();
+        assert_eq!(
+            gates(""),
+            Ok(Gates {
+                workload_identity: false
+            })
+        );
+        let text = "--default-service-account=flux --feature-gates=ObjectLevelWorkloadIdentity=true";
+        assert_eq!(
+            gates(text),
+            Ok(Gates {
+                workload_identity: true
+            })
+        );
+        let error = gates("--default-service-account=flux").unwrap_err();
+        let text =
+            "cannot set default service accounts when the feature gate ObjectLevelWorkloadIdentity is not enabled";
+        assert!(error.starts_with(text), "{error}");
+        assert!(gates("--feature-gates=NoSuch=true").unwrap_err().contains("NoSuch"));
     }
 }

@@ -46,12 +46,13 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules from the `.sourceignore` files found, as (directory, content) with the root first and then in walking order,
-    /// and from `spec.ignore`.
-    pub fn new(files: &[(Vec<String>, String)], spec: Option<&str>) -> Self {
+    /// The rules from the `.sourceignore` files found, as (directory, content) with the root (an empty path) first and then in
+    /// walking order, and from `spec.ignore`.
+    pub fn new(files: &[(String, String)], spec: Option<&str>) -> Self {
         let mut own = Vec::new();
         for (directory, content) in files {
-            own.extend(read(content, directory));
+            let scope: Vec<_> = directory.split('/').filter(|name| !name.is_empty()).collect();
+            own.extend(read(content, &scope));
         }
         own.extend(read(spec.unwrap_or_default(), &[]));
         let defaults = if own.is_empty() { &DEFAULTS[..] } else { &[] };
@@ -64,18 +65,19 @@ impl Rules {
         Self { patterns }
     }
 
-    /// Whether the artifact leaves out this path, given as its components.
-    pub fn excludes(&self, path: &[String], is_directory: bool) -> bool {
+    /// Whether the artifact leaves out this path.
+    pub fn excludes(&self, path: &str, is_directory: bool) -> bool {
+        let path: Vec<_> = path.split('/').collect();
         let decisive = self
             .patterns
             .iter()
             .rev()
-            .find(|pattern| pattern.matches(path, is_directory));
+            .find(|pattern| pattern.matches(&path, is_directory));
         decisive.is_some_and(|pattern| !pattern.includes)
     }
 }
 
-fn read<'a>(content: &'a str, directory: &'a [String]) -> impl Iterator<Item = Pattern> + 'a {
+fn read<'a>(content: &'a str, directory: &'a [&str]) -> impl Iterator<Item = Pattern> + 'a {
     content
         .split('\n')
         .map(|line| line.strip_suffix('\r').unwrap_or(line))
@@ -110,7 +112,7 @@ enum Segment {
 }
 
 impl Pattern {
-    fn parse(line: &str, scope: &[String]) -> Self {
+    fn parse(line: &str, scope: &[&str]) -> Self {
         let (includes, text) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest));
         let text = if text.ends_with("\\ ") {
             text
@@ -125,7 +127,7 @@ impl Pattern {
             _ => Segment::Name(Glob::parse(segment)),
         });
         Self {
-            scope: scope.to_vec(),
+            scope: scope.iter().map(|name| (*name).to_owned()).collect(),
             segments: segments.collect(),
             anchored: text.contains('/'),
             includes,
@@ -133,15 +135,17 @@ impl Pattern {
         }
     }
 
-    fn matches(&self, path: &[String], is_directory: bool) -> bool {
-        match path.strip_prefix(&self.scope[..]) {
-            None | Some([]) => false,
-            Some(below) if self.anchored => self.matches_from_scope(below, is_directory),
-            Some(below) => self.matches_a_component(below, is_directory),
+    fn matches(&self, path: &[&str], is_directory: bool) -> bool {
+        match path.split_at_checked(self.scope.len()) {
+            Some((above, below)) if !below.is_empty() && above == self.scope => match self.anchored {
+                true => self.matches_from_scope(below, is_directory),
+                false => self.matches_a_component(below, is_directory),
+            },
+            _ => false,
         }
     }
 
-    fn matches_a_component(&self, path: &[String], is_directory: bool) -> bool {
+    fn matches_a_component(&self, path: &[&str], is_directory: bool) -> bool {
         let glob = match self.segments.first() {
             Some(Segment::Name(glob) | Segment::Mixed(glob)) => glob,
             // `**` without a slash is an ordinary glob.
@@ -154,7 +158,7 @@ impl Pattern {
         }
     }
 
-    fn matches_from_scope(&self, path: &[String], is_directory: bool) -> bool {
+    fn matches_from_scope(&self, path: &[&str], is_directory: bool) -> bool {
         let mut rest = path;
         let mut matched = false;
         let mut any_depth = false;
@@ -285,14 +289,10 @@ fn class_member(rest: &mut Chars<'_>) -> Option<char> {
 mod tests {
     use super::*;
 
-    fn components(path: &str) -> Vec<String> {
-        path.split('/').map(str::to_owned).collect()
-    }
-
     /// Whether `spec.ignore` of `;`-separated lines excludes the path; a path that ends in `/` is a directory.
     fn check(patterns: &str, path: &str, excluded: bool) {
         let rules = Rules::new(&[], Some(&patterns.replace(';', "\n")));
-        let found = rules.excludes(&components(path.trim_end_matches('/')), path.ends_with('/'));
+        let found = rules.excludes(path.trim_end_matches('/'), path.ends_with('/'));
         assert_eq!(found, excluded, "{patterns} {path}");
     }
 
@@ -338,7 +338,7 @@ mod tests {
         check("*a*b", "xaybzb", true);
         check("*a*b", "xaybz", false);
         let rules = Rules::new(&[], Some(&format!("a\n{}\nb", "x".repeat(MAX_LINE))));
-        assert!(rules.excludes(&components("a"), false) && !rules.excludes(&components("b"), false));
+        assert!(rules.excludes("a", false) && !rules.excludes("b", false));
     }
 
     #[test]
@@ -361,15 +361,42 @@ mod tests {
     #[test]
     fn files_rule_their_own_directory_and_spec_ignore_wins() {
         let files = [
-            (vec![], "*.md\n/keep\n".to_owned()),
-            (vec!["keep".to_owned()], "*.txt\n!/dir/y.txt\n".to_owned()),
+            (String::new(), "*.md\n/keep\n".to_owned()),
+            ("keep".to_owned(), "*.txt\n!/dir/y.txt\n".to_owned()),
         ];
         let rules = Rules::new(&files, Some("!/keep\n"));
-        let excluded = |path: &str| rules.excludes(&components(path), false);
+        let excluded = |path: &str| rules.excludes(path, false);
         assert!(excluded("a.md") && !excluded("keep/a.txt"));
         let rules = Rules::new(&files[1..], None);
-        let excluded = |path: &str| rules.excludes(&components(path), false);
+        let excluded = |path: &str| rules.excludes(path, false);
         assert!(excluded("keep/dir/z.txt") && excluded("keep/a.txt"));
         assert!(!excluded("keep/dir/y.txt") && !excluded("other.txt") && !excluded("keep"));
+    }
+
+    /// Texts of these letters, the same on every run.
+    fn texts(letters: &str) -> impl Iterator<Item = String> {
+        let letters: Vec<char> = letters.chars().collect();
+        let mut seed = 1_u64;
+        let mut below = move |bound: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % bound
+        };
+        std::iter::repeat_with(move || (0..=below(12)).map(|_| letters[below(letters.len())]).collect())
+    }
+
+    #[test]
+    fn whatever_a_line_says_its_opposite_takes_back() {
+        let (lines, paths) = (texts("ab*?[]^-!\\/#. é"), texts("abé./-"));
+        let mut excluded = 0;
+        for (line, path) in lines.zip(paths).take(20_000) {
+            let (line, path) = (line.trim_start_matches(['!', '#', ' ']), path.trim_matches('/'));
+            let rules = |text: &str| Rules::new(&[], Some(text));
+            for is_directory in [true, false] {
+                excluded += usize::from(rules(line).excludes(path, is_directory));
+                let both = rules(&format!("{line}\n!{line}"));
+                assert!(!both.excludes(path, is_directory), "{line:?} {path:?}");
+            }
+        }
+        assert!(excluded > 100, "the lines say something: {excluded}");
     }
 }

@@ -1,49 +1,64 @@
 //! Keeps the content of Git repositories available in a cluster.
 //!
-//! For every GitRepository: read who asks ([`auth`]) for what ([`reference`]), ask the remote which revision it has ([`git`]),
-//! archive a new one straight out of the object database ([`checkout`], [`ignore`]), keep the file ([`storage`]), serve it over
-//! HTTP ([`server`]) and report it in the status ([`reconcile`]). What a GitRepository can ask for and this controller cannot do
-//! yet is one table ([`unsupported`]).
-//! [`run`] puts it all together.
+//! For every GitRepository: find out who asks ([`auth`]) for what ([`reference`]), ask the remote which revision it has
+//! ([`git`]), verify who has signed it ([`mod@verify`]), archive a new one straight out of the object database
+//! ([`checkout`], [`names`], [`ignore`]), with other artifacts in it if wanted ([`mod@include`]), keep the file
+//! ([`storage`]), serve it over HTTP ([`server`]) and report it in the status ([`reconcile`]). [`run`] puts it all
+//! together.
 
 pub mod args;
 pub mod auth;
 pub mod checkout;
 pub mod ignore;
+pub mod include;
+pub mod metrics;
+pub mod names;
 pub mod reconcile;
 pub mod reference;
 pub mod server;
 pub mod storage;
-pub mod unsupported;
+pub mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use api::source::GitRepository;
+use artifact::Scratch;
 use git::ssh::Algorithms;
-use git::{Client, Config, Limits, Policy};
+use git::{Client, Config, Limits, Policy, Proxies};
 use kube::runtime::watcher;
 use runtime::controller::{Controller, Options};
 use runtime::process::Process;
 use runtime::report::Ledger;
 
-use args::Args;
+use args::{Args, Gates};
+use auth::provider::{Environment, Providers};
+use auth::token::{self, Tokens};
+use auth::{Authenticator, cluster::Cluster};
 use checkout::Bounds;
+use metrics::Fetches;
 use reconcile::{GitRepositories, MANAGER};
+use server::patience::{Door, Patience};
 use storage::Storage;
 use storage::gc::Retention;
 use storage::path::base_url;
+use verify::needs::Memory;
+
+/// What the names of this process's temporary directories begin with.
+const SCRATCH: &str = "source-controller-";
 
 /// How long downloads may take to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The work of the controller, once it leads.
+/// The work of the controller, once it leads; `environment` says who it is in clouds.
 ///
 /// # Errors
 /// No storage directory, or an address that cannot be listened on.
-pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
+pub async fn run(args: Args, gates: Gates, environment: Environment, process: Process) -> anyhow::Result<()> {
     let storage = Arc::new(open_storage(&args)?);
+    clean_up(Arc::clone(&storage)).await?;
     process.health.announce("artifact server");
     let server = tokio::spawn(serve(
         storage.root()?,
@@ -54,30 +69,49 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
         transfer: args.git.git_max_transfer_size,
         object: args.git.git_max_file_size,
     };
+    let proxies = Proxies::of_environment();
     let config = Config {
-        scratch: "source-controller-",
+        scratch: SCRATCH,
         slots: usize::from(args.concurrent),
+        proxies: proxies.clone(),
         policy: Policy::default(),
         ssh: Algorithms::new(&args.git.ssh_kex_algos, &args.git.ssh_hostkey_algos).map_err(anyhow::Error::msg)?,
+        cache: args.git.cache(),
     };
     let git = Client::new(config, tokio::runtime::Handle::current()).context("cannot set up the Git client")?;
     let namespace = (!args.process.watch_all_namespaces.0).then_some(process.namespace.as_str());
     let config = watcher::Config::default().labels(&args.interval.watch_label_selector);
     let controller = Controller::<GitRepository>::new(process.client.clone(), namespace, config);
-    let (objects, store) = (controller.objects(), controller.objects());
+    let (objects, watched, store) = (controller.objects(), controller.objects(), controller.objects());
+    let selector = &args.process.watch_configs_label_selector;
+    auth::wake::follow_secrets(
+        &process,
+        namespace,
+        selector,
+        controller.objects(),
+        controller.trigger(),
+    );
     let store = move |namespace: &str, name: &str| store.get(namespace, name);
     let reconciler = GitRepositories {
         client: process.client.clone(),
         ledger: Ledger::new(process.client.clone(), MANAGER, store),
         recorder: process.recorder.clone(),
         metrics: process.metrics.clone(),
+        fetches: Fetches::new(&process.metrics),
         git,
         limits,
+        authenticator: authenticator(&args, gates, environment, proxies, &process),
+        cluster: Cluster::new(process.client.clone()),
+        verified: Memory::default(),
         storage,
         bounds: Bounds {
             whole: artifact::Limits::default(),
             file: args.git.git_max_file_size,
         },
+        scratch: Arc::new(Scratch::new(SCRATCH)),
+        objects: watched,
+        trigger: controller.trigger(),
+        has_includes: AtomicBool::new(false),
         intervals: args.interval.clone(),
     };
     let health = process.health.clone();
@@ -108,6 +142,24 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
     tokio::try_join!(served, reconciled).map(|_| ())
 }
 
+fn authenticator(
+    args: &Args,
+    gates: Gates,
+    environment: Environment,
+    proxies: Proxies,
+    process: &Process,
+) -> Authenticator {
+    let limits = token::Limits {
+        entries: usize::try_from(args.process.token_cache_max_size).unwrap_or(usize::MAX),
+        age: args.process.token_cache_max_duration.std(),
+    };
+    let tokens = Tokens::new(limits, &process.metrics);
+    let cluster = Cluster::new(process.client.clone());
+    let account = args.default_service_account.clone();
+    let providers = Providers::new(environment, cluster.clone(), tokens, account, proxies);
+    Authenticator::new(cluster, providers, gates.workload_identity)
+}
+
 fn open_storage(args: &Args) -> anyhow::Result<Storage> {
     let artifacts = &args.artifacts;
     let hostname = std::env::var("HOSTNAME").unwrap_or_default();
@@ -120,12 +172,23 @@ fn open_storage(args: &Args) -> anyhow::Result<Storage> {
         .with_context(|| format!("cannot open the storage directory {}", artifacts.storage_path.display()))
 }
 
+/// Removes what processes that were killed have left in the storage, before anything new is written to it.
+async fn clean_up(storage: Arc<Storage>) -> anyhow::Result<()> {
+    match tokio::task::spawn_blocking(move || storage.sweep()).await? {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed what killed processes left half written"),
+        Err(error) => tracing::warn!(%error, "cannot look for what killed processes left half written"),
+    }
+    Ok(())
+}
+
 /// Serves artifacts until shutdown, and then until the downloads that are under way are done or have had their time.
 async fn serve(root: cap_std::fs::Dir, address: String, process: Process) -> anyhow::Result<()> {
     let listener = runtime::health::listen(&address).await.context("--storage-addr")?;
     process.health.set("artifact server", true);
     let stop = process.shutdown.clone();
-    let serving = axum::serve(listener, server::router(root)).with_graceful_shutdown(stop.cancelled_owned());
+    let door = Door::new(listener, Patience::default());
+    let serving = axum::serve(door, server::router(root)).with_graceful_shutdown(stop.cancelled_owned());
     let late = async {
         process.shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;

@@ -2,16 +2,18 @@
 
 use clap::Parser;
 use runtime::process::{Standby, run};
-use source_controller::args::{Args, GATES};
+use source_controller::args::Args;
+use source_controller::auth::provider::Environment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     runtime::telemetry::start(&args.process);
-    runtime::args::feature_gates(&args.process.feature_gates, &GATES).map_err(anyhow::Error::msg)?;
+    let gates = args.gates().map_err(anyhow::Error::msg)?;
+    let environment = Environment::read(|name| std::env::var(name).ok());
     let (process, shard) = (args.process.clone(), args.interval.watch_label_selector.clone());
     run("source-controller", &shard, &process, Standby::NotReady, |process| {
-        source_controller::run(args, process)
+        source_controller::run(args, gates, environment, process)
     })
     .await
 }

@@ -59,6 +59,8 @@ pub struct Options {
     pub controllers: Vec<Controller>,
     /// More flags for single controllers; they win over those given otherwise.
     pub flags: Vec<(Controller, String)>,
+    /// More variables of the environment for single controllers.
+    pub variables: Vec<(Controller, String, String)>,
     /// The folder of the binaries. `None`: `SLUICE_BIN_DIR`, else they are built by cargo beside the running program.
     pub bin_dir: Option<PathBuf>,
 }
@@ -73,6 +75,7 @@ impl Options {
             all_namespaces: false,
             controllers: Controller::ALL.to_vec(),
             flags: Vec::new(),
+            variables: Vec::new(),
             bin_dir: None,
         }
     }
@@ -272,16 +275,23 @@ impl Controllers {
         let temporary = self.temporary(controller);
         fs::create_dir_all(&temporary)?;
         fs::create_dir_all(self.storage())?;
+        let variables = self.options.variables.iter();
+        let more = variables
+            .filter(|(whose, ..)| *whose == controller)
+            .map(|(_, name, value)| (name.into(), value.into()));
         let spec = Spec {
             name: controller.to_string(),
             program: self.bin_dir.join(controller.to_string()),
             args: self.arguments(controller)?.into_iter().map(OsString::from).collect(),
-            env: vec![
+            env: [
                 ("KUBECONFIG".into(), self.options.kubeconfig.clone().into()),
                 ("RUNTIME_NAMESPACE".into(), self.options.namespace.clone().into()),
                 ("TMPDIR".into(), temporary.clone().into()),
                 ("HOME".into(), temporary.into()),
-            ],
+            ]
+            .into_iter()
+            .chain(more)
+            .collect(),
             dir: self.options.dir.clone(),
             log: self.log(controller),
         };

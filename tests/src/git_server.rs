@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +25,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::repo::{self, Repo};
-use crate::web::Server;
+use crate::web::{Front, Server};
 
 /// Who may read (and push to) a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Access {
         /// The password.
         password: String,
     },
+    /// Who sends this user name as basic authentication, with a password that is another one each time.
+    BasicUser(String),
     /// Who sends this bearer token.
     Bearer(String),
 }
@@ -56,6 +58,11 @@ impl Access {
     fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
         let expected = match self {
             Self::Anonymous => return true,
+            Self::BasicUser(user) => {
+                let login = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+                let login = login.and_then(|login| STANDARD.decode(login).ok()).unwrap_or_default();
+                return login.starts_with(format!("{user}:").as_bytes());
+            }
             Self::Basic { user, password } => format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
             Self::Bearer(token) => format!("Bearer {token}"),
         };
@@ -65,7 +72,7 @@ impl Access {
     fn challenge(&self) -> &'static str {
         match self {
             Self::Bearer(_) => "Bearer",
-            Self::Anonymous | Self::Basic { .. } => "Basic realm=\"git\"",
+            Self::Anonymous | Self::Basic { .. } | Self::BasicUser(_) => "Basic realm=\"git\"",
         }
     }
 }
@@ -89,6 +96,25 @@ pub enum Fault {
     Redirect(String),
 }
 
+/// What the server keeps to itself for a repository: how it looks to clients that have to do without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// The newest version of the protocol that is spoken, 0 to 2.
+    pub version: Option<u8>,
+    /// Capabilities that are not told, and are asked for by nobody then: `shallow`, `multi_ack_detailed`.
+    pub without: Vec<&'static str>,
+}
+
+impl Dialect {
+    /// What Azure DevOps tells: the oldest protocol, and acknowledgements without details.
+    pub fn azure() -> Self {
+        Self {
+            version: Some(0),
+            without: vec!["multi_ack_detailed", "no-done", "ofs-delta", "agent", "object-format"],
+        }
+    }
+}
+
 /// One request as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -100,6 +126,8 @@ pub struct Seen {
     pub authorized: bool,
     /// The user agent.
     pub user_agent: String,
+    /// Whether it came over HTTP/2.
+    pub http2: bool,
 }
 
 impl Seen {
@@ -152,6 +180,7 @@ struct Rules {
     access: Access,
     fault: Option<Fault>,
     push: bool,
+    dialect: Dialect,
 }
 
 impl GitServer {
@@ -163,6 +192,11 @@ impl GitServer {
     /// Starts a server over TLS; clients have to trust [`GitServer::ca`].
     pub fn start_tls() -> Result<Self> {
         Self::launch(Server::start_tls)
+    }
+
+    /// Starts a server over TLS that presents itself in a certain way.
+    pub fn start_front(front: &Front) -> Result<Self> {
+        Self::launch(|router| Server::start_front(router, front))
     }
 
     fn launch(start: impl FnOnce(Router) -> Result<Server>) -> Result<Self> {
@@ -207,6 +241,11 @@ impl GitServer {
     /// Lets clients push.
     pub fn allow_push(&self, name: &str) {
         self.state.rules().entry(name.to_owned()).or_default().push = true;
+    }
+
+    /// Makes the server look older than it is for the repository.
+    pub fn set_dialect(&self, name: &str, dialect: Dialect) {
+        self.state.rules().entry(name.to_owned()).or_default().dialect = dialect;
     }
 
     /// Makes the server misbehave for the repository from now on, or (`None`) behave again.
@@ -275,6 +314,7 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_owned(),
+        http2: request.version() == Version::HTTP_2,
     });
     let Some((name, _)) = request.uri().path().trim_start_matches('/').split_once(".git") else {
         return (StatusCode::NOT_FOUND, "no repository in this path\n").into_response();
@@ -321,7 +361,21 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
         return (StatusCode::FORBIDDEN, "this repository is read-only\n").into_response();
     }
     let limit = if request.method() == "POST" { limit } else { usize::MAX };
+    let is_advertisement = request.method() == "GET";
+    let mut request = request;
+    if let Some(version) = rules.dialect.version {
+        let value = HeaderValue::from_str(&format!("version={version}")).ok();
+        let header = HeaderName::from_static("git-protocol");
+        // The oldest one is what nobody asks for.
+        match value.filter(|_| version > 0) {
+            Some(value) => request.headers_mut().insert(header, value),
+            None => request.headers_mut().remove(header),
+        };
+    }
     match backend(&state, &name, request, limit).await {
+        Ok(response) if is_advertisement && !rules.dialect.without.is_empty() => {
+            untold(response, &rules.dialect.without).await
+        }
         Ok(response) => response,
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -329,6 +383,40 @@ async fn answer(State(state): State<Arc<Served>>, request: Request) -> Response 
         )
             .into_response(),
     }
+}
+
+/// Takes capabilities out of an advertisement.
+async fn untold(response: Response, without: &[&str]) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, 64 << 20).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let (mut rest, mut told) = (&body[..], Vec::new());
+    while let Some(length) = rest.get(..4).and_then(|digits| std::str::from_utf8(digits).ok()) {
+        let length = usize::from_str_radix(length, 16).unwrap_or_default().max(4);
+        let (packet, left) = rest.split_at(length.min(rest.len()));
+        rest = left;
+        let line = String::from_utf8_lossy(&packet[4..]).into_owned();
+        // In the old protocol they follow the first reference, in the new one each has a line.
+        let separator = ['\0', '='].into_iter().find(|separator| line.contains(*separator));
+        let line = match separator.and_then(|separator| line.split_once(separator).zip(Some(separator))) {
+            Some(((name, words), separator)) if !line.starts_with("# service") => {
+                let words: Vec<_> = words
+                    .trim_end()
+                    .split(' ')
+                    .filter(|word| !without.contains(word))
+                    .collect();
+                format!("{name}{separator}{}\n", words.join(" "))
+            }
+            _ => line,
+        };
+        match packet.len() {
+            4 => told.extend_from_slice(packet),
+            _ => told.extend_from_slice(format!("{:04x}{line}", line.len() + 4).as_bytes()),
+        }
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(told))
 }
 
 /// Runs `git http-backend` for the request as a CGI program.

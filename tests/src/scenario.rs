@@ -37,6 +37,7 @@ impl Scenario {
             name: name.to_owned(),
             controllers: Controller::ALL.to_vec(),
             flags: Vec::new(),
+            variables: Vec::new(),
             own_cluster: false,
             all_namespaces: false,
         }
@@ -54,6 +55,7 @@ pub struct Builder {
     name: String,
     controllers: Vec<Controller>,
     flags: Vec<(Controller, String)>,
+    variables: Vec<(Controller, String, String)>,
     own_cluster: bool,
     all_namespaces: bool,
 }
@@ -70,6 +72,13 @@ impl Builder {
     #[must_use]
     pub fn flag(mut self, controller: Controller, flag: &str) -> Self {
         self.flags.push((controller, flag.to_owned()));
+        self
+    }
+
+    /// Gives a controller one more variable of the environment.
+    #[must_use]
+    pub fn variable(mut self, controller: Controller, name: &str, value: &str) -> Self {
+        self.variables.push((controller, name.to_owned(), value.to_owned()));
         self
     }
 
@@ -101,6 +110,7 @@ impl Builder {
         let mut options = Options::new(cluster.kubeconfig(), dir.path(), namespace.name());
         options.controllers = self.controllers;
         options.flags = self.flags;
+        options.variables = self.variables;
         options.all_namespaces = self.all_namespaces;
         let controllers = Controllers::start(options).await?;
         namespace.show_on_failure(controllers.logs());

@@ -27,6 +27,8 @@ const HOST_KEYS: [&str; 2] = ["ed25519", "ecdsa"];
 pub struct Options {
     /// Lines of `sshd_config` that count before the usual ones.
     pub config: Vec<String>,
+    /// The kinds of its own keys (`ed25519`, `ecdsa-384`, `rsa-2048`); none means the usual two, `ed25519` and `ecdsa`.
+    pub host_keys: Vec<String>,
     /// Whether the server's ed25519 key has a certificate for 127.0.0.1, see [`SshServer::authority`].
     pub certificate: bool,
 }
@@ -37,6 +39,7 @@ pub struct SshServer {
     root: TempDir,
     port: u16,
     user: String,
+    host_keys: Vec<String>,
     process: Process,
 }
 
@@ -52,11 +55,15 @@ impl SshServer {
         let program = program()?;
         let root = tempfile::Builder::new().prefix("ssh-server-").tempdir()?;
         let at = root.path();
-        for kind in HOST_KEYS {
-            keygen(
-                at,
-                &["-q", "-t", kind, "-N", "", "-C", "", "-f", &format!("host-{kind}")],
-            )?;
+        let host_keys = match options.host_keys.as_slice() {
+            [] => HOST_KEYS.map(str::to_owned).to_vec(),
+            kinds => kinds.to_vec(),
+        };
+        for kind in &host_keys {
+            let (file, (kind, bits)) = (format!("host-{kind}"), kind_and_bits(kind));
+            let mut arguments = vec!["-q", "-t", kind, "-N", "", "-C", "", "-f", &file];
+            arguments.extend(bits.iter().flat_map(|bits| ["-b", bits]));
+            keygen(at, &arguments)?;
         }
         let mut lines = options.config.clone();
         if options.certificate {
@@ -80,7 +87,8 @@ impl SshServer {
         }
         fs::write(at.join("authorized_keys"), "")?;
         let port = port::free()?;
-        lines.extend(HOST_KEYS.map(|kind| format!("HostKey {}", at.join(format!("host-{kind}")).display())));
+        let key = |kind: &String| format!("HostKey {}", at.join(format!("host-{kind}")).display());
+        lines.extend(host_keys.iter().map(key));
         lines.extend([
             format!("Port {port}"),
             "ListenAddress 127.0.0.1".to_owned(),
@@ -114,6 +122,7 @@ impl SshServer {
             root,
             port,
             user,
+            host_keys,
             process,
         };
         server.await_listening()?;
@@ -159,11 +168,11 @@ impl SshServer {
 
     /// What `known_hosts` has to say for the server to be known by all its keys.
     pub fn known_hosts(&self) -> Result<String> {
-        let lines = HOST_KEYS.iter().map(|kind| self.known_host(kind));
+        let lines = self.host_keys.iter().map(|kind| self.known_host(kind));
         Ok(lines.collect::<Result<Vec<_>>>()?.join(""))
     }
 
-    /// The line of `known_hosts` for one of its keys: `ed25519` or `ecdsa`.
+    /// The line of `known_hosts` for one of its keys.
     pub fn known_host(&self, kind: &str) -> Result<String> {
         Ok(format!("[127.0.0.1]:{} {}\n", self.port, self.host_key(kind)?))
     }
@@ -193,15 +202,18 @@ impl SshServer {
 /// The halves of a new key, private and public; `arguments` go to `ssh-keygen` besides.
 pub fn new_key(kind: &str, passphrase: &str, arguments: &[&str]) -> Result<(String, String)> {
     let directory = tempfile::Builder::new().prefix("ssh-key-").tempdir()?;
-    let (kind, bits) = kind
-        .split_once('-')
-        .map_or((kind, None), |(kind, bits)| (kind, Some(bits)));
+    let (kind, bits) = kind_and_bits(kind);
     let mut all = vec!["-q", "-t", kind, "-N", passphrase, "-C", "", "-f", "key"];
     all.extend(bits.iter().flat_map(|bits| ["-b", bits]));
     all.extend(arguments);
     keygen(directory.path(), &all)?;
     let read = |name| fs::read_to_string(directory.path().join(name));
     Ok((read("key")?, read("key.pub")?.trim_end().to_owned()))
+}
+
+fn kind_and_bits(kind: &str) -> (&str, Option<&str>) {
+    kind.split_once('-')
+        .map_or((kind, None), |(kind, bits)| (kind, Some(bits)))
 }
 
 /// A `known_hosts` file with its hosts hashed.

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::serve::Listener;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::pki::{Authority, Identity};
+use crate::pki::Authority;
 use crate::port;
 
 /// A running (or downed) HTTP server.
@@ -32,6 +34,52 @@ pub struct Server {
 struct Tls {
     ca: String,
     config: Arc<rustls::ServerConfig>,
+}
+
+/// A host of AWS CodeCommit, which proxies of tests lead to this machine.
+pub const CODECOMMIT: &str = "git-codecommit.eu-west-1.amazonaws.com";
+
+/// How a server presents itself over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Front<'a> {
+    /// Who vouches for it. Its certificate is for 127.0.0.1, localhost, git.test and [`CODECOMMIT`].
+    pub authority: &'a Authority,
+    /// Who has to vouch for clients, if they have to show certificates.
+    pub clients: Option<&'a Authority>,
+    /// The protocols it speaks, most wanted first (`h2`, `http/1.1`); none names none.
+    pub protocols: &'a [&'a str],
+}
+
+impl<'a> Front<'a> {
+    /// One that everybody may talk to, without a choice of protocols.
+    pub fn of(authority: &'a Authority) -> Self {
+        Self {
+            authority,
+            clients: None,
+            protocols: &[],
+        }
+    }
+
+    pub(crate) fn config(&self) -> Result<Arc<rustls::ServerConfig>> {
+        crate::use_ring();
+        let identity = self
+            .authority
+            .server(&["127.0.0.1", "localhost", "git.test", CODECOMMIT])?;
+        let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+        let builder = rustls::ServerConfig::builder();
+        let builder = match self.clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes())?)?;
+                builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build()?)
+            }
+        };
+        let mut config = builder.with_single_cert(certificates, key)?;
+        config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
+    }
 }
 
 /// The thread of a server; it ends when the sender goes.
@@ -50,9 +98,13 @@ impl Server {
     /// Serves HTTPS on a free port, with a certificate for 127.0.0.1 and localhost from an authority made for this
     /// server alone.
     pub fn start_tls(router: Router) -> Result<Self> {
-        let authority = Authority::new("test server authority")?;
-        let identity = authority.server(&["127.0.0.1", "localhost"])?;
-        let config = Arc::new(server_config(&identity)?);
+        Self::start_front(router, &Front::of(&Authority::new("test server authority")?))
+    }
+
+    /// Serves HTTPS on a free port in a certain way.
+    pub fn start_front(router: Router, front: &Front) -> Result<Self> {
+        let authority = front.authority;
+        let config = front.config()?;
         Self::launch(
             router,
             Some(Tls {
@@ -150,15 +202,6 @@ async fn serve(listener: StdTcpListener, router: Router, tls: Option<TlsAcceptor
         None => axum::serve(listener, router).await,
         Some(acceptor) => axum::serve(TlsListener::new(listener, acceptor), router).await,
     }
-}
-
-fn server_config(identity: &Identity) -> Result<rustls::ServerConfig> {
-    crate::use_ring();
-    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    Ok(rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)?)
 }
 
 /// Accepts TLS connections. Handshakes run beside each other, so that a silent client holds up nobody.

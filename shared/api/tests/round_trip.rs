@@ -172,7 +172,7 @@ fn a_kustomization_with_every_field_survives() {
                 "action": "prune",
                 "entries": [{
                     "object": "ConfigMap/a/b", "action": "configured",
-                    "fields": [".data.key"], "manager": "kubectl-edit",
+                    "fields": [".data.key"], "manager": "kubectl-edit", "origin": "app/config.yaml:3",
                 }],
                 "pending": true, "truncated": 12,
             }],

@@ -3,12 +3,12 @@
 //! What comes in over the network may be hostile: a decompression bomb, a name that climbs out of the directory, a million
 //! empty files. Every dimension is therefore bounded by [`Limits`], names are checked by the rules Flux applies, only plain
 //! files and directories are created, and all of it happens through a [`Dir`] handle that cannot be left. Symbolic links are
-//! skipped, any other kind of member is an error. Modes and times are not kept: readers of artifacts look at content only.
+//! skipped, any other kind of member is an error. Of its mode a file keeps whether it may be run; times are not kept.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use flate2::read::GzDecoder;
 
 /// The longest extension header that is read, in bytes: what Go allows.
@@ -158,8 +158,10 @@ fn members<R: Read>(archive: &mut tar::Archive<R>, dir: &Dir, limits: Limits) ->
             if let Some(parent) = relative.parent().filter(|p| !p.as_os_str().is_empty()) {
                 dir.create_dir_all(parent).map_err(wrote)?;
             }
+            let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true);
+            options.mode(if executable { 0o700 } else { 0o600 });
             let mut file = dir.open_with(relative, &options).map_err(wrote)?;
             unpacked.bytes += copy(&mut entry, &mut file, &name)?;
             unpacked.files += 1;

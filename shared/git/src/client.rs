@@ -1,13 +1,14 @@
 //! The conversation with a remote: list its references, and only if something moved fetch the one commit that is wanted.
 //!
-//! One connection serves both steps. A fetch is shallow (depth 1) and lands as a pack in a temporary directory that goes away
-//! with the [`Commit`] it belongs to; there is no repository and no working tree around it. Everything runs on a thread for
-//! blocking work, at most as many at a time as there are slots, under one deadline, and stops soon after it is cancelled.
+//! One connection serves both steps. A fetch is shallow (depth 1) and lands as a pack in the [`cache`](crate::cache), where there
+//! is one, or in a temporary directory that goes away with the [`Commit`] it belongs to; there is no repository and no working
+//! tree around it. Everything runs on a thread for blocking work, at most as many at a time as there are slots, under one
+//! deadline, and stops soon after it is cancelled.
 //!
 //! Where gix or the server fails, the texts are those of Flux, because people search for them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use artifact::{Revision, Scratch};
 use gix::ObjectId;
@@ -15,10 +16,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::conversation::{Conversation, chain};
+use crate::cache::{self, Cache};
+use crate::conversation::Conversation;
 use crate::credentials::Credentials;
 use crate::http;
 use crate::policy::Policy;
+use crate::proxies::Proxies;
 use crate::reference::Reference;
 use crate::ssh::Algorithms;
 use crate::stop::{Ended, Stop};
@@ -94,7 +97,7 @@ pub enum Found {
     /// The revision that was observed before; nothing was fetched.
     Unmoved(Revision),
     /// A commit, fetched.
-    Commit(Commit),
+    Commit(Box<Commit>),
 }
 
 /// A fetched commit, for as long as its objects are needed.
@@ -104,17 +107,33 @@ pub struct Commit {
     pub revision: Revision,
     /// The first line of its message, at most 50 characters.
     pub subject: String,
+    /// Who wrote it, as `Name <address>`. Anybody may call himself so.
+    pub author: String,
+    /// When it was committed, in seconds since the epoch, as the committer says.
+    pub committed: i64,
     /// Bytes that were received for it, listings and submodules among them.
     pub received: u64,
+    /// How long all of it took, the wait for a slot not included.
+    pub took: Duration,
     /// Its tree.
     pub tree: Tree,
+    /// Its id.
+    pub id: ObjectId,
+    /// The commit as Git stores it, which is what its signature is about. At most as large as any object may be.
+    pub raw: Vec<u8>,
+    /// The annotated tag that the reference led through; nothing if it names the commit itself.
+    pub tag: Option<Tag>,
 }
 
-impl Commit {
-    /// The commit's id.
-    pub fn id(&self) -> Option<ObjectId> {
-        ObjectId::from_hex(self.revision.hash().as_bytes()).ok()
-    }
+/// An annotated tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its short name on the remote: `v1` for `refs/tags/v1`.
+    pub name: String,
+    /// Its id, which is not that of the commit.
+    pub id: ObjectId,
+    /// The tag as Git stores it, which is what its signature is about.
+    pub raw: Vec<u8>,
 }
 
 /// Why there is no commit. No credentials are in the text.
@@ -151,8 +170,12 @@ pub struct Config {
     pub slots: usize,
     /// Where they may lead.
     pub policy: Policy,
+    /// The proxies on the way, for requests that name none: those of the environment, as a rule.
+    pub proxies: Proxies,
     /// What may be agreed upon over ssh.
     pub ssh: Algorithms,
+    /// What keeps fetched objects for the next time; without it each fetch is on its own.
+    pub cache: Option<cache::Config>,
 }
 
 /// What a conversation uses.
@@ -162,18 +185,27 @@ pub struct Means {
     pub scratch: Scratch,
     /// Where it may lead.
     pub policy: Arc<Policy>,
+    /// The proxies on the way, where the credentials name none.
+    pub proxies: Arc<Proxies>,
     /// What may be agreed upon over ssh.
     pub ssh: Algorithms,
-    /// For remotes that need no authority of their own.
+    /// What was fetched before.
+    pub(crate) cache: Option<Cache>,
+    /// For remotes that need nothing of their own.
     shared: reqwest::Client,
 }
 
 impl Means {
     /// The HTTP client for a request.
     pub fn http(&self, credentials: &Credentials) -> Result<reqwest::Client, Error> {
-        match &credentials.authorities {
-            None => Ok(self.shared.clone()),
-            pem => http::client(&self.policy, pem.as_deref()).map_err(|error| Error::Setup(chain(&error))),
+        match credentials {
+            Credentials {
+                authorities: None,
+                certificate: None,
+                proxy: None,
+                ..
+            } => Ok(self.shared.clone()),
+            _ => http::client(&self.policy, &self.proxies, credentials).map_err(Error::Setup),
         }
     }
 }
@@ -192,18 +224,22 @@ impl Client {
     ///
     /// # Errors
     /// The HTTP client cannot be set up.
-    pub fn new(config: Config, runtime: Handle) -> Result<Self, reqwest::Error> {
+    pub fn new(config: Config, runtime: Handle) -> Result<Self, Error> {
         let Config {
             scratch,
             slots,
             policy,
+            proxies,
             ssh,
+            cache,
         } = config;
-        let shared = http::client(&policy, None)?;
+        let shared = http::client(&policy, &proxies, &Credentials::default()).map_err(Error::Setup)?;
         let means = Arc::new(Means {
             scratch: Scratch::new(scratch),
             policy: Arc::new(policy),
+            proxies: Arc::new(proxies),
             ssh,
+            cache: cache.map(Cache::new),
             shared,
         });
         let swept = Arc::clone(&means);
@@ -259,7 +295,7 @@ impl Client {
             }
         };
         match self.converse(&request, &stop, slot)? {
-            Found::Commit(commit) => Ok(commit),
+            Found::Commit(commit) => Ok(*commit),
             Found::Unmoved(_) => Err(ended()),
         }
     }
@@ -269,13 +305,17 @@ impl Client {
     }
 
     fn converse(&self, request: &Request, stop: &Stop, _slot: OwnedSemaphorePermit) -> Result<Found, Error> {
+        let started = Instant::now();
         let allowance = Allowance::new(request.limits.transfer);
         let mut found = Conversation::hold(request, &self.means, stop, &allowance)?;
-        if let Found::Commit(commit) = &mut found
-            && request.submodules
-        {
-            submodules::mount(request, &self.means, stop, &allowance, &mut commit.tree)?;
-            commit.received = allowance.taken();
+        if let Found::Commit(commit) = &mut found {
+            if request.submodules {
+                submodules::mount(request, &self.means, stop, &allowance, &mut commit.tree)?;
+            }
+            (commit.received, commit.took) = (allowance.taken(), started.elapsed());
+        }
+        if let Some(cache) = &self.means.cache {
+            cache.sweep(SystemTime::now());
         }
         Ok(found)
     }

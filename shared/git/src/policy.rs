@@ -12,6 +12,8 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
+use crate::credentials::Proxy;
+
 /// Where a client may go. The default is everywhere.
 ///
 /// Hosts are written `example.com` (that host), `*.example.com` (every host below it), or either with `:PORT`; addresses as
@@ -52,6 +54,9 @@ pub enum Refusal {
         /// Its address.
         address: IpAddr,
     },
+    /// A way on which the address cannot be seen.
+    #[error("the proxy '{0}' cannot be used: only public addresses are allowed, and what a proxy dials cannot be seen")]
+    Proxy(String),
 }
 
 impl Policy {
@@ -97,6 +102,17 @@ impl Policy {
         }
         let host = host.to_owned();
         Err(Refusal::Address { host, address })
+    }
+
+    /// Judges the use of a proxy.
+    ///
+    /// # Errors
+    /// Addresses count, and behind a proxy nobody knows them.
+    pub fn check_proxy(&self, proxy: &Proxy) -> Result<(), Refusal> {
+        if self.private_addresses {
+            return Ok(());
+        }
+        Err(Refusal::Proxy(proxy.address().to_owned()))
     }
 
     /// The addresses of a host that may be dialled, at least one.

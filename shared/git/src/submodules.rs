@@ -3,7 +3,8 @@
 //! What `.gitmodules` says was written by strangers: paths that lead out of the tree or into `.git`, URLs that are no http,
 //! https or ssh address, and more or deeper nesting than anybody needs are refused. Each submodule is fetched as the exact
 //! commit that the tree names, within the time and the bytes of the operation. Credentials go to the host of the repository
-//! that names the submodule and to no other.
+//! that names the submodule (same scheme, host and port) and to no other; the authorities to trust and the proxy count for
+//! every submodule, as they tell nobody who asks and as the network is the same for all of them.
 //!
 //! As for git, an entry of `.gitmodules` without a submodule in the tree, or one with `update = none`, counts for nothing; a
 //! submodule without an entry stays an empty directory.
@@ -85,7 +86,7 @@ impl Operation<'_> {
             let request = wanted(request, &url, id).map_err(|detail| refused(&shown, &detail))?;
             let found = Conversation::hold(&request, self.means, self.stop, self.allowance);
             let commit = match found.map_err(|error| refused(&shown, &error.to_string()))? {
-                Found::Commit(commit) => commit,
+                Found::Commit(commit) => *commit,
                 Found::Unmoved(_) => continue,
             };
             let Commit { tree: mut module, .. } = commit;
@@ -106,11 +107,14 @@ fn refused(path: &str, detail: &str) -> Error {
 /// The request for a submodule of what another request was for.
 fn wanted(parent: &Request, url: &str, id: ObjectId) -> Result<Request, String> {
     let remote = remote(&parent.remote, url)?;
-    let credentials = if parent.remote.is_same_host(&remote) {
+    let mut credentials = if parent.remote.is_same_host(&remote) {
         parent.credentials.clone()
     } else {
-        Credentials::default()
+        parent.credentials.for_other_hosts()
     };
+    // As for git, what the URL says counts where nobody else says who asks.
+    let in_url = Credentials::of_url(&remote).authorization;
+    credentials.authorization = credentials.authorization.or(in_url);
     Ok(Request {
         credentials,
         timeout: parent.timeout,
@@ -220,6 +224,7 @@ fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::Proxy;
 
     /// The modules as `path url`, or the message.
     fn check(content: &str, expected: Result<&[&str], &str>) {
@@ -295,18 +300,35 @@ mod tests {
     #[test]
     fn credentials_stay_with_their_host() {
         let mut parent = Request::new(RemoteUrl::parse("https://host/org/app").unwrap(), Reference::any(None));
-        parent.credentials = Credentials::bearer("t0ken");
+        parent.credentials = Credentials {
+            authorities: Some(b"PEM".to_vec()),
+            proxy: Some(Proxy::new("http://proxy", "", "").unwrap()),
+            ..Credentials::bearer("t0ken")
+        };
         let id = ObjectId::null(gix::hash::Kind::Sha1);
         for (url, sent) in [
-            ("../lib", true),
-            ("https://host/other", true),
-            ("https://host:444/x", false),
-            ("http://host/x", false),
-            ("https://host.evil/x", false),
-            ("https://evil/x", false),
+            ("../lib", Some("Bearer t0ken")),
+            ("https://host/other", Some("Bearer t0ken")),
+            ("https://me:pw@host/other", Some("Bearer t0ken")),
+            ("https://host:444/x", None),
+            ("http://host/x", None),
+            ("https://host.evil/x", None),
+            ("https://evil/x", None),
+            ("https://u:w@evil/x", Some("Basic dTp3")),
         ] {
-            let request = wanted(&parent, url, id).unwrap();
-            assert_eq!(request.credentials.authorization.is_some(), sent, "{url}");
+            let Credentials {
+                authorization,
+                authorities,
+                proxy,
+                ..
+            } = wanted(&parent, url, id).unwrap().credentials;
+            assert_eq!(
+                authorization.as_ref().map(|value| value.expose().as_str()),
+                sent,
+                "{url}"
+            );
+            assert_eq!(authorities.as_deref(), Some(&b"PEM"[..]), "{url}");
+            assert_eq!(proxy, parent.credentials.proxy, "{url}");
         }
     }
 }

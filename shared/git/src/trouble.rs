@@ -9,6 +9,11 @@ use reqwest::StatusCode;
 
 use crate::policy::Refusal;
 
+/// How much a server may say before the first object: lists of references are held in memory. It is room for half a million.
+const MAX_PRELUDE: u64 = 64 << 20;
+/// How the part of an answer begins that holds the objects, in the new protocol.
+const PACKFILE: &[u8] = b"packfile";
+
 /// What went wrong between the client and the server, in the words users of Flux know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -39,6 +44,10 @@ pub enum Trouble {
     },
     /// The server sent more than is accepted.
     TooLarge(u64),
+    /// It sent more than is accepted before the first object.
+    Prelude,
+    /// Its objects take more memory than this, in bytes.
+    Memory(u64),
     /// What went wrong over ssh, in full.
     Ssh(String),
     /// The policy does not allow to go there.
@@ -73,6 +82,11 @@ impl fmt::Display for Trouble {
             Self::Deadline { verb, url } => write!(f, "{verb} {url:?}: context deadline exceeded"),
             Self::Broken { verb, url, detail } => write!(f, "{verb} {url:?}: {detail}"),
             Self::TooLarge(limit) => write!(f, "the server sent more than {limit} bytes"),
+            Self::Prelude => write!(
+                f,
+                "the server lists references without end: more than {MAX_PRELUDE} bytes of them"
+            ),
+            Self::Memory(limit) => write!(f, "unpacking its objects takes more than {limit} bytes of memory"),
             Self::Ssh(text) => f.write_str(text),
             Self::NotAllowed(refusal) => refusal.fmt(f),
             Self::Cancelled => f.write_str("the operation was cancelled"),
@@ -127,6 +141,95 @@ impl Allowance {
     }
 }
 
+/// Measures what a server says before the first object. It reads the frames of Git's protocol only as far as it takes to know
+/// where objects begin; what has no frames is measured to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Prelude {
+    taken: u64,
+    /// The beginning of the frame: four digits, then as much of the content as may have to be told apart.
+    head: Vec<u8>,
+    /// What is still to come of the frame's content.
+    left: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Length,
+    Content,
+    /// There are no frames.
+    Lost,
+    /// The objects have begun.
+    Over,
+}
+
+impl Prelude {
+    /// Measures what has arrived.
+    ///
+    /// # Errors
+    /// It was too much.
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        let whole = bytes.len();
+        while let [first, rest @ ..] = bytes {
+            match self.state {
+                State::Over => return Ok(()),
+                State::Lost => break,
+                State::Length => {
+                    self.head.push(*first);
+                    bytes = rest;
+                    if self.head.len() == 4 {
+                        self.enter();
+                    }
+                }
+                State::Content => {
+                    let here = bytes.len().min(self.left);
+                    let wanted = PACKFILE.len().saturating_sub(self.head.len()).min(here);
+                    let (known, after) = bytes.split_at(here);
+                    self.head.extend(known.iter().take(wanted));
+                    (self.left, bytes) = (self.left - here, after);
+                    // Objects come in frames of their own, marked by their first byte.
+                    if matches!(self.head.first(), Some(1..=3)) || self.head == PACKFILE {
+                        self.state = State::Over;
+                    } else if self.left == 0 {
+                        self.head.clear();
+                        self.state = State::Length;
+                    }
+                }
+            }
+        }
+        self.taken += whole as u64;
+        if self.taken > MAX_PRELUDE {
+            return Err(Trouble::Prelude);
+        }
+        Ok(())
+    }
+
+    /// Goes on after the length of a frame.
+    fn enter(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        let digits = std::str::from_utf8(&head).ok();
+        self.state = match digits.and_then(|digits| usize::from_str_radix(digits, 16).ok()) {
+            // Frames without content.
+            Some(0..=4) => State::Length,
+            Some(length) => {
+                self.left = length - 4;
+                State::Content
+            }
+            None if head == b"PACK" => State::Over,
+            None => State::Lost,
+        };
+    }
+}
+
+/// Text of a server that people will read: without what moves a terminal's cursor, and as far as it is text at all.
+pub fn legible(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +261,47 @@ mod tests {
         for (trouble, text) in texts {
             assert_eq!(trouble.to_string(), text);
         }
+    }
+
+    /// Whether objects have begun after these frames, in one piece and byte by byte.
+    fn check_prelude(bytes: &[u8], expected: State) {
+        let mut whole = Prelude::default();
+        whole.take(bytes).unwrap();
+        let mut piecewise = Prelude::default();
+        bytes.iter().for_each(|byte| piecewise.take(&[*byte]).unwrap());
+        assert_eq!([whole.state, piecewise.state], [expected; 2], "{:?}", legible(bytes));
+    }
+
+    #[test]
+    fn the_beginning_of_objects_is_seen() {
+        check_prelude(b"", State::Length);
+        check_prelude(b"001e# service=git-upload-pack\n0000", State::Length);
+        check_prelude(b"0011shallow-info\n", State::Length);
+        check_prelude(b"0011shallow", State::Content);
+        check_prelude(b"000dpackfile\n", State::Over);
+        check_prelude(b"0001000dpackfile\n0006\x01P", State::Over);
+        check_prelude(b"0008NAK\n0006\x02.", State::Over);
+        check_prelude(b"0008NAK\nPACK", State::Over);
+        check_prelude(b"<html>", State::Lost);
+    }
+
+    #[test]
+    fn lists_without_end_are_refused_and_objects_are_not() {
+        let line = format!("003d{} refs/heads/name\n", "0".repeat(40)).into_bytes();
+        let lines = line.repeat(10_000);
+        let taken = |start: &[u8], piece: &[u8]| {
+            let mut prelude = Prelude::default();
+            prelude.take(start).unwrap();
+            let most = usize::try_from(MAX_PRELUDE).unwrap() / piece.len() + 2;
+            (0..most).try_for_each(|_| prelude.take(piece))
+        };
+        assert_eq!(taken(b"", &lines), Err(Trouble::Prelude));
+        assert_eq!(taken(b"<html>", &lines), Err(Trouble::Prelude));
+        assert_eq!(taken(b"000dpackfile\n", &lines), Ok(()));
+    }
+
+    #[test]
+    fn what_people_read_has_no_control_characters() {
+        assert_eq!(legible(b"a\x1b[31mb\r\n\tc\x00\xff"), "a[31mb\n\tc\u{fffd}");
     }
 }

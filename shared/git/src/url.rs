@@ -308,7 +308,8 @@ pub fn redact(text: &str) -> String {
     }
 }
 
-fn decode(part: &str) -> String {
+/// Percent-decoded text.
+pub(crate) fn decode(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -83,9 +83,11 @@ impl Remote {
             scratch,
             slots: SLOTS,
             policy: policy.reach.clone(),
+            proxies: git::Proxies::of_environment(),
             ssh: git::ssh::Algorithms::default(),
+            cache: None,
         };
-        let git = git::Client::new(config, runtime.clone()).map_err(failed)?;
+        let git = git::Client::new(config, runtime.clone()).map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared {
             policy,
             client,

@@ -80,6 +80,7 @@ impl Policy {
                 "host '{host}' has an address that is not public, which may not be asked: {} allows it",
                 self.switches.private_addresses
             ),
+            Refusal::Proxy(_) => refusal.to_string(),
         }
     }
 }

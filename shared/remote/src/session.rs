@@ -183,9 +183,6 @@ mod tests {
     use crate::Remote;
     use crate::policy::tests::policy;
 
-    /// A fetch; says why it failed.
-    type Ask = Box<dyn Fn(&Session) -> Option<String> + Send>;
-
     /// Longer than any wait of a test.
     const LONG: Duration = Duration::from_secs(600);
 
@@ -200,6 +197,7 @@ mod tests {
             submodules: false,
         };
         let file = format!("{}/file.yaml", server.repository_url("silent"));
+        type Ask = Box<dyn Fn(&Session) -> Option<String> + Send>;
         let asks: [Ask; 2] = [
             Box::new(move |session| session.repository(&repository).err().map(|error| error.0)),
             Box::new(move |session| session.file(&file, 1000).err().map(|error| error.0)),

@@ -58,10 +58,10 @@ pub struct ProcessArgs {
     /// Feature gates as `Name=true,Other=false`
     #[arg(long, default_value = "")]
     pub feature_gates: String,
-    /// Tokens kept of cloud providers (no effect yet: there are no cloud providers)
+    /// Tokens that are kept, of cloud providers and GitHub Apps; 0 keeps none (in the source controller; no effect elsewhere)
     #[arg(long, default_value_t = 100)]
     pub token_cache_max_size: u32,
-    /// Longest time a token is kept (no effect yet: there are no cloud providers)
+    /// Longest time a token is kept, at most an hour (in the source controller; no effect elsewhere)
     #[arg(long, default_value = "1h")]
     pub token_cache_max_duration: Duration,
 }

@@ -6,11 +6,11 @@
 use crate::controller::Object;
 use crate::objects::{Entry, EntryRef, Listed, Objects};
 use futures::{StreamExt, TryStreamExt};
-use kube::ResourceExt;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,38 @@ pub fn follow<K: Object>(
         std::future::ready(())
     }));
     Objects::new(store, listed)
+}
+
+/// Follows the objects of a kind that carry labels (an empty selector takes all), in a namespace or in all, and calls
+/// with namespace and name for every one that appears, changes in any way, or goes.
+///
+/// Metadata alone is watched: what is in a Secret does not come over the wire, and is not kept.
+pub fn follow_labelled<K: Object>(
+    client: Client,
+    namespace: Option<&str>,
+    labels: &str,
+    shutdown: CancellationToken,
+    mut changed: impl FnMut(&str, &str) + Send + 'static,
+) {
+    let api: Api<DeserializeGuard<PartialObjectMeta<K>>> = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let config = watcher::Config::default().labels(labels);
+    let mut seen = HashMap::new();
+    follow(api, config, shutdown, move |change, object: &PartialObjectMeta<K>| {
+        let name = (object.namespace().unwrap_or_default(), object.name_any());
+        let is_news = match change {
+            Change::Gone => seen.remove(&name).is_some(),
+            Change::Present => {
+                let now = object.resource_version();
+                seen.insert(name.clone(), now.clone()) != Some(now)
+            }
+        };
+        if is_news {
+            changed(&name.0, &name.1);
+        }
+    });
 }
 
 /// The last known state of every object; shared with the store.

@@ -1,45 +1,46 @@
 //! One GitRepository, brought up to date.
 //!
-//! [`Intent`] says what is to be done, [`GitRepositories::sync`] does it step by step, [`conclude`] turns the result into
-//! conditions, events and the next look. Facts (an artifact that is gone, one that was stored) go into the report the moment
+//! [`Intent`] says what is to be done, [`sync`] does it step by step, [`conclude`] turns the result into conditions, events and
+//! the next look. Facts (an artifact that is gone, one that was stored) go into the report the moment
 //! they are true; the status is written when a phase is worth seeing and at the end, and only if it differs.
 
 pub mod conclude;
 pub mod failure;
+mod store;
+mod sync;
+mod verification;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use api::Duration;
-use api::meta::Time;
-use api::meta::key::{COMMIT_SUBJECT, REQUESTED_AT};
-use api::meta::reason::{
-    ARTIFACT_VERIFICATION_FAILED, GARBAGE_COLLECTION_FAILED, GARBAGE_COLLECTION_SUCCEEDED, PATCH_OPERATION_FAILED,
-};
+use api::meta::key::REQUESTED_AT;
+use api::meta::reason::{GARBAGE_COLLECTION_FAILED, GARBAGE_COLLECTION_SUCCEEDED, PATCH_OPERATION_FAILED};
 use api::source::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
-use artifact::Revision;
-use git::client::{self, Commit, Found};
-use git::{Credentials, RemoteUrl, ssh};
+use artifact::Scratch;
+use git::client;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
 use kube::{Client, ResourceExt};
 use runtime::args::IntervalArgs;
-use runtime::controller::{Gone, Next, Reconcile};
+use runtime::controller::{Gone, Next, Reconcile, Trigger};
 use runtime::events::{Notice, Recorder, Severity};
 use runtime::finalizer;
 use runtime::metrics::{Metrics, ObjectLabels};
+use runtime::objects::Objects;
 use runtime::report::{Ledger, Report};
 
-use crate::auth::{self, Data};
-use crate::checkout::{self, Bounds};
-use crate::reference;
-use crate::storage::path::{Place, file_name};
-use crate::storage::{Integrity, Storage};
-use crate::unsupported::{self, Feature};
-use conclude::{Again, Draft, Start, Synced, begin, conclude, conclude_suspended, trace};
+use crate::auth::Authenticator;
+use crate::auth::cluster::Cluster;
+use crate::checkout::Bounds;
+use crate::include;
+use crate::metrics::Fetches;
+use crate::storage::Storage;
+use crate::storage::path::Place;
+use crate::verify::needs::Memory;
+use conclude::{Again, Draft, conclude, conclude_suspended, trace};
 use failure::Failure;
 
 /// The field manager of everything written here.
@@ -83,6 +84,14 @@ pub struct GitRepositories {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Metrics,
+    /// Counts fetches.
+    pub fetches: Fetches,
+    /// Finds out who asks Git servers.
+    pub authenticator: Authenticator,
+    /// Reads keys that are trusted.
+    pub cluster: Cluster,
+    /// With which keys revisions were verified.
+    pub verified: Memory,
     /// Talks to Git servers.
     pub git: client::Client,
     /// How much they may send.
@@ -91,7 +100,15 @@ pub struct GitRepositories {
     pub storage: Arc<Storage>,
     /// What an artifact may hold.
     pub bounds: Bounds,
-    /// How intervals are spread.
+    /// Where artifacts to include are unpacked.
+    pub scratch: Arc<Scratch>,
+    /// The objects as the watch knows them.
+    pub objects: Objects<GitRepository>,
+    /// Wakes those that include another one.
+    pub trigger: Trigger<GitRepository>,
+    /// Whether any object has ever included another one: looking for them takes time.
+    pub has_includes: AtomicBool,
+    /// How intervals are spread, and how long a missing include is waited for.
     pub intervals: IntervalArgs,
 }
 
@@ -115,15 +132,29 @@ impl Reconcile for GitRepositories {
 
     fn seen(&self, object: &GitRepository) {
         self.ledger.seen(object);
+        if !object.spec.include.is_empty() {
+            self.has_includes.store(true, Ordering::Relaxed);
+        }
+        if self.has_includes.load(Ordering::Relaxed) {
+            let including = |other: &GitRepository| (!other.spec.include.is_empty()).then(|| other.clone());
+            let namespace = object.namespace().unwrap_or_default();
+            for name in include::includers(object, &self.objects.select(including)) {
+                self.trigger.wake(&namespace, &name);
+            }
+        }
     }
 
     fn gone(&self, object: &Gone) {
         self.ledger.forget(&object.uid);
-        self.metrics.forget(&ObjectLabels {
+        self.authenticator.forget(&object.namespace, &object.name);
+        self.verified.forget(&object.uid);
+        let labels = ObjectLabels {
             kind: KIND.to_owned(),
             name: object.name.clone(),
             namespace: object.namespace.clone(),
-        });
+        };
+        self.metrics.forget(&labels);
+        self.fetches.forget(&labels);
     }
 }
 
@@ -146,6 +177,8 @@ impl GitRepositories {
             ),
             Err(failure) => tracing::error!(error = %failure, "reconciliation failed"),
         }
+        self.fetches
+            .stale(&labels(object), conclude::stale_since(report.status()));
         let written = report.write().await;
         for notice in conclusion.notices {
             self.recorder.tell(object, notice);
@@ -156,209 +189,9 @@ impl GitRepositories {
             (Ok(()), Again::Interval) if object.spec.interval.is_zero() => Next::Event,
             (Ok(()), Again::Interval) => Next::After(self.intervals.spread(object.spec.interval.std())),
             (Ok(()), Again::Backoff) => Next::Backoff,
+            (Ok(()), Again::Dependency) => Next::After(self.intervals.requeue_dependency.std()),
             (Ok(()), Again::Change) => Next::Event,
         }
-    }
-
-    /// The pipeline.
-    async fn sync(
-        &self,
-        object: &GitRepository,
-        report: &mut Report<GitRepository>,
-        requested: Option<&str>,
-    ) -> Result<Synced, Failure> {
-        let place = place(object);
-        let has_disappeared = self.keep_storage(object, &place, report.status_mut()).await?;
-        if begin(
-            &mut draft(report),
-            Start {
-                requested,
-                has_disappeared,
-            },
-        ) {
-            // Only who looks on misses something if this fails: the end of the reconcile writes it all again.
-            if let Err(error) = report.write().await {
-                tracing::warn!(error = %error, "progress could not be shown");
-            }
-        }
-        let (remote, credentials) = self.source(object).await?;
-        let reference = reference::wanted(object.spec.reference.as_ref());
-        let by_name = reference::is_polled_by_name(&reference);
-        let request = client::Request {
-            credentials,
-            observed: report
-                .status()
-                .artifact
-                .as_ref()
-                .and_then(|artifact| Revision::parse(&artifact.revision)),
-            may_skip: is_built_as_wanted(report.status(), &object.spec),
-            timeout: object.spec.timeout.unwrap_or(DEFAULT_TIMEOUT).std(),
-            limits: self.limits,
-            submodules: object.spec.recurse_submodules,
-            ..client::Request::new(remote, reference)
-        };
-        let commit = match self.git.fetch(request).await? {
-            Found::Unmoved(_) => return Ok(Synced::Unmoved { by_name }),
-            Found::Commit(commit) => commit,
-        };
-        let revision = commit.revision.to_string();
-        draft(report).remove(api::meta::condition::FETCH_FAILED);
-        if report
-            .status()
-            .artifact
-            .as_ref()
-            .is_none_or(|artifact| artifact.revision != revision)
-        {
-            draft(report).found_new_revision(&revision);
-        }
-        let artifact = self.store(place, commit, object.spec.ignore.clone()).await?;
-        tracing::info!(
-            revision = artifact.revision,
-            digest = artifact.digest,
-            "stored artifact"
-        );
-        record(report.status_mut(), artifact, &object.spec);
-        Ok(Synced::Stored)
-    }
-
-    /// Throws out what has had its time and makes sure of the current artifact. What is damaged or missing is taken out of the
-    /// status; whether that happened.
-    async fn keep_storage(
-        &self,
-        object: &GitRepository,
-        place: &Place,
-        status: &mut GitRepositoryStatus,
-    ) -> Result<bool, Failure> {
-        let (storage, place) = (Arc::clone(&self.storage), place.clone());
-        let current = status
-            .artifact
-            .as_ref()
-            .map(|artifact| (artifact.path.clone(), artifact.digest.clone()));
-        let (collected, integrity) = blocking(move || {
-            let path = current.as_ref().map(|(path, _)| path.as_str());
-            // What cannot be thrown out now can be later.
-            let collected = storage.collect_garbage(&place, path, SystemTime::now());
-            let integrity = current.as_ref().map(|(path, digest)| {
-                let integrity = storage.check(&place, path, digest);
-                if let Integrity::Damaged(_) = &integrity
-                    && let Err(error) = storage.remove(&place, path)
-                {
-                    tracing::error!(error = %error, path, "cannot remove damaged artifact");
-                }
-                integrity
-            });
-            (collected, integrity)
-        })
-        .await?;
-        match collected {
-            Ok(gone) if !gone.is_empty() => {
-                let message = format!("garbage collected {} artifacts", gone.len());
-                self.recorder.tell(object, trace(GARBAGE_COLLECTION_SUCCEEDED, message));
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(error = %error, "garbage collection failed"),
-        }
-        match integrity {
-            None => Ok(false),
-            Some(Integrity::Intact) => {
-                if let Some(artifact) = &mut status.artifact {
-                    artifact.url = self.storage.url(&artifact.path);
-                }
-                Ok(false)
-            }
-            Some(Integrity::Missing) => {
-                status.artifact = None;
-                Ok(true)
-            }
-            Some(Integrity::Damaged(detail)) => {
-                status.artifact = None;
-                let message = format!("failed to verify integrity of artifact: {detail}");
-                self.recorder
-                    .tell(object, warning(ARTIFACT_VERIFICATION_FAILED, message));
-                Ok(true)
-            }
-        }
-    }
-
-    /// Where to fetch from and as whom.
-    async fn source(&self, object: &GitRepository) -> Result<(RemoteUrl, Credentials), Failure> {
-        let spec = &object.spec;
-        let remote = RemoteUrl::parse(&spec.url)?;
-        if let Some(feature) = unsupported::of_spec(spec) {
-            return Err(Failure::Unsupported(feature));
-        }
-        let secret = match &spec.secret_ref {
-            None => Data::new(),
-            Some(reference) => {
-                let namespace = object.namespace().unwrap_or_default();
-                let name = format!("{namespace}/{}", reference.name);
-                let data = self.secret(&namespace, &reference.name, &name).await?;
-                if data.contains_key(auth::GITHUB_APP_ID) {
-                    return Err(Failure::AppDataWithoutProvider(name));
-                }
-                data
-            }
-        };
-        let credentials = auth::credentials(&remote, &secret).map_err(|error| match (error, &spec.secret_ref) {
-            (auth::Error::SshKey(ssh::Error::Encrypted), Some(reference)) => {
-                Failure::EncryptedKey(format!("{}/{}", object.namespace().unwrap_or_default(), reference.name))
-            }
-            (error, _) => Failure::Credentials(error),
-        })?;
-        if remote.scheme() == git::url::Scheme::Https && auth::has_client_certificate(&secret) {
-            return Err(Failure::Unsupported(Feature::ClientCertificate));
-        }
-        Ok((remote, credentials))
-    }
-
-    async fn secret(&self, namespace: &str, name: &str, shown: &str) -> Result<Data, Failure> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = secrets.get(name).await.map_err(|error| {
-            let detail = match error {
-                kube::Error::Api(status) => status.message,
-                other => other.to_string(),
-            };
-            Failure::Secret {
-                name: shown.to_owned(),
-                detail,
-            }
-        })?;
-        Ok(secret
-            .data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, value)| (key, value.0))
-            .collect())
-    }
-
-    /// Archives a commit and announces it.
-    async fn store(&self, place: Place, commit: Commit, ignore: Option<String>) -> Result<Artifact, Failure> {
-        let (storage, bounds) = (Arc::clone(&self.storage), self.bounds);
-        blocking(move || {
-            let Commit {
-                revision,
-                subject,
-                received,
-                tree,
-            } = commit;
-            tracing::debug!(%revision, received, "fetched a commit");
-            let listing = checkout::list(&tree, bounds).map_err(|error| Failure::Tree(error.to_string()))?;
-            let file = file_name(revision.hash());
-            let stored = storage.publish(&place, &file, |archive| {
-                checkout::archive(&tree, &listing, ignore.as_deref(), bounds, archive)
-            })?;
-            let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-            Ok(Artifact {
-                url: storage.url(&stored.path),
-                path: stored.path,
-                revision: revision.to_string(),
-                digest: stored.digest.to_string(),
-                last_update_time: Time(now),
-                size: i64::try_from(stored.size).ok(),
-                metadata: BTreeMap::from([(COMMIT_SUBJECT.to_owned(), subject)]),
-            })
-        })
-        .await?
     }
 
     async fn delete(&self, object: &GitRepository) -> Next {
@@ -368,14 +201,19 @@ impl GitRepositories {
         let (storage, place) = (Arc::clone(&self.storage), place(object));
         let deleted = blocking(move || storage.delete(&place)).await;
         let deleted = deleted.and_then(|done| done.map_err(|error| Failure::Internal(error.to_string())));
-        if let Err(error) = deleted {
-            tracing::error!(error = %error, "artifacts cannot be removed");
-            let message = format!("garbage collection for deleted resource failed: {error}");
-            self.recorder.tell(object, warning(GARBAGE_COLLECTION_FAILED, message));
-            return Next::Backoff;
+        match deleted {
+            Ok(true) => {
+                let message = "garbage collected artifacts for deleted resource".to_owned();
+                self.recorder.tell(object, trace(GARBAGE_COLLECTION_SUCCEEDED, message));
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = %error, "artifacts cannot be removed");
+                let message = format!("garbage collection for deleted resource failed: {error}");
+                self.recorder.tell(object, warning(GARBAGE_COLLECTION_FAILED, message));
+                return Next::Backoff;
+            }
         }
-        let message = "garbage collected artifacts for deleted resource".to_owned();
-        self.recorder.tell(object, trace(GARBAGE_COLLECTION_SUCCEEDED, message));
         match finalizer::remove(&self.client, MANAGER, object).await {
             Ok(()) => Next::Event,
             Err(error) => self.not_written(object, &error),
@@ -417,9 +255,11 @@ fn draft(report: &mut Report<GitRepository>) -> Draft<'_> {
     }
 }
 
-/// Whether the artifact there is was made with the settings of the spec; else the same revision is built again.
-fn is_built_as_wanted(status: &GitRepositoryStatus, spec: &GitRepositorySpec) -> bool {
+/// Whether the artifact there is was made with the settings of the spec and these included artifacts; else the same revision is
+/// built again.
+fn is_built_as_wanted(status: &GitRepositoryStatus, spec: &GitRepositorySpec, included: &[Artifact]) -> bool {
     status.artifact.is_some()
+        && !include::has_changed(status, included)
         && status.observed_ignore == spec.ignore
         && status.observed_recurse_submodules == spec.recurse_submodules
         && status.observed_include == spec.include
@@ -427,9 +267,9 @@ fn is_built_as_wanted(status: &GitRepositoryStatus, spec: &GitRepositorySpec) ->
 }
 
 /// A stored artifact and the settings it was made with.
-fn record(status: &mut GitRepositoryStatus, artifact: Artifact, spec: &GitRepositorySpec) {
+fn record(status: &mut GitRepositoryStatus, artifact: Artifact, spec: &GitRepositorySpec, included: Vec<Artifact>) {
     status.artifact = Some(artifact);
-    status.included_artifacts = Vec::new();
+    status.included_artifacts = included;
     status.observed_ignore = spec.ignore.clone();
     status.observed_recurse_submodules = spec.recurse_submodules;
     status.observed_include = spec.include.clone();
@@ -506,14 +346,44 @@ mod tests {
         .unwrap();
         let plain = object(json!({}));
         let mut status = GitRepositoryStatus::default();
-        assert!(!is_built_as_wanted(&status, &plain.spec), "there is none");
-        record(&mut status, artifact, &plain.spec);
-        assert!(is_built_as_wanted(&status, &plain.spec));
-        for ignore in ["", "*.md"] {
-            let other = object(json!({"spec": {"ignore": ignore}}));
-            assert!(!is_built_as_wanted(&status, &other.spec), "{ignore:?}");
+        let is_wanted = |status: &_, fields: Value, included: &[Artifact]| {
+            is_built_as_wanted(status, &object(json!({"spec": fields})).spec, included)
+        };
+        assert!(!is_wanted(&status, json!({}), &[]), "there is none");
+        record(&mut status, artifact.clone(), &plain.spec, Vec::new());
+        assert!(is_wanted(&status, json!({}), &[]));
+        for change in [
+            json!({"ignore": ""}),
+            json!({"ignore": "*.md"}),
+            json!({"recurseSubmodules": true}),
+            json!({"sparseCheckout": ["a"]}),
+            json!({"include": [{"repository": {"name": "lib"}}]}),
+        ] {
+            assert!(!is_wanted(&status, change.clone(), &[]), "{change}");
         }
-        let moved = object(json!({"spec": {"url": "https://elsewhere/r", "interval": "2m"}}));
-        assert!(is_built_as_wanted(&status, &moved.spec));
+        assert!(is_wanted(
+            &status,
+            json!({"url": "https://elsewhere/r", "interval": "2m"}),
+            &[]
+        ));
+        let including = json!({"include": [{"repository": {"name": "lib"}}], "sparseCheckout": ["b", "a"]});
+        record(
+            &mut status,
+            artifact.clone(),
+            &object(json!({"spec": including})).spec,
+            vec![artifact.clone()],
+        );
+        assert!(is_wanted(&status, including.clone(), std::slice::from_ref(&artifact)));
+        for (revision, digest) in [("main@sha1:c", "sha256:b"), ("main@sha1:a", "sha256:c")] {
+            let (revision, digest) = (revision.to_owned(), digest.to_owned());
+            let other = Artifact {
+                revision,
+                digest,
+                ..artifact.clone()
+            };
+            assert!(!is_wanted(&status, including.clone(), &[other]));
+        }
+        let reordered = json!({"include": [{"repository": {"name": "lib"}}], "sparseCheckout": ["a", "b"]});
+        assert!(!is_wanted(&status, reordered, &[artifact]));
     }
 }

@@ -2,13 +2,18 @@
 //!
 //! An artifact appears all at once: it is written to a temporary file in its directory, flushed to the disk, renamed, and the
 //! directory is flushed too. Until then the one before stays untouched, and a failure leaves nothing but it. What lies there
-//! from an earlier run is adopted as long as its digest is right.
+//! from an earlier run is adopted as long as its digest is right, and what a killed process left half written goes at the next
+//! start ([`Storage::sweep`]).
+//!
+//! The layout and the locks are Flux's: beside each artifact lies a file `<artifact>.lock`, which is locked (`flock`) while the
+//! artifact is written and goes only with it. So Flux can take the directory over, and hand it back.
 //!
 //! Everything goes through a directory handle that cannot be left. The calls block; callers run them where that is fine.
 
 pub mod gc;
 pub mod path;
 
+use std::fs::TryLockError;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,7 +26,7 @@ use path::Place;
 
 /// Temporary files begin so; they are never served.
 const TEMPORARY: &str = ".tmp-";
-/// Flux's lock files, found on a volume that was its before.
+/// The file that is locked while an artifact is written is named like it, with this behind.
 const LOCK: &str = ".lock";
 /// At most so many files of an object are looked at in one go.
 const MAX_FILES: usize = 1000;
@@ -52,6 +57,9 @@ pub enum Error {
     /// The object's directory cannot be made.
     #[error("failed to create artifact directory: {0}")]
     Directory(#[source] io::Error),
+    /// Somebody else writes the same artifact, or the file to lock cannot be made.
+    #[error("failed to acquire lock for artifact: {0}")]
+    Lock(#[source] io::Error),
     /// The file cannot be written in full; the one before is untouched.
     #[error("unable to archive artifact to storage: {0}")]
     Archive(String),
@@ -101,6 +109,7 @@ impl Storage {
         write: impl FnOnce(&mut Archive<BufWriter<cap_std::fs::File>>) -> Result<(), E>,
     ) -> Result<Stored, Error> {
         let directory = self.directory(place).map_err(Error::Directory)?;
+        let _lock = lock(&directory, file).map_err(Error::Lock)?;
         let temporary = format!("{TEMPORARY}{file}");
         let failed = |error: &dyn std::fmt::Display| Error::Archive(error.to_string());
         let written = self.write(&directory, &temporary, write).and_then(|written| {
@@ -184,6 +193,31 @@ impl Storage {
         }
     }
 
+    /// The stored file at `path`, to read.
+    ///
+    /// # Errors
+    /// It is not there, is no file, or is not one of the object's.
+    pub fn open_file(&self, place: &Place, path: &str) -> io::Result<cap_std::fs::File> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let path = place.path(place.file(path).ok_or_else(missing)?);
+        if !self.root.symlink_metadata(&path)?.is_file() {
+            return Err(missing());
+        }
+        self.root.open(&path)
+    }
+
+    /// Removes the files that killed processes left half written, whosever they are; how many. Not to be called while
+    /// something is being stored.
+    ///
+    /// # Errors
+    /// A directory that cannot be read. A file that cannot be removed is left.
+    pub fn sweep(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        // Kind, namespace, name.
+        sweep(&self.root, 3, &mut removed)?;
+        Ok(removed)
+    }
+
     /// Removes the file at `path`, if there is one.
     pub fn remove(&self, place: &Place, path: &str) -> io::Result<()> {
         match place.file(path) {
@@ -212,8 +246,8 @@ impl Storage {
             if name.starts_with(TEMPORARY) {
                 // This object is worked on by one reconcile at a time, and that is this one: a crash left it.
                 directory.remove_file(&name)?;
-            } else if name.ends_with(LOCK) {
-                locks.push(name);
+            } else if let Some(of) = name.strip_suffix(LOCK) {
+                locks.push(of.to_owned());
             } else {
                 let written = metadata.modified()?.into_std();
                 let age = now.duration_since(written).unwrap_or(Duration::ZERO);
@@ -225,19 +259,54 @@ impl Storage {
         for name in &gone {
             directory.remove_file(name)?;
         }
-        for lock in locks {
-            let of = lock.trim_end_matches(LOCK);
-            if gone.iter().any(|name| name == of) || artifacts.iter().all(|file| file.name != of) {
-                directory.remove_file(&lock)?;
+        for of in locks {
+            let is_left = gone.contains(&of) || artifacts.iter().all(|file| file.name != of);
+            // Who holds it is about to write the artifact.
+            if is_left && let Ok(_lock) = lock(&directory, &of) {
+                directory.remove_file(format!("{of}{LOCK}"))?;
             }
         }
         Ok(gone.into_iter().map(|name| PathBuf::from(place.path(&name))).collect())
     }
 
-    /// Removes everything of an object.
-    pub fn delete(&self, place: &Place) -> io::Result<()> {
-        absent_is_fine(self.root.remove_dir_all(place.directory()))
+    /// Removes everything of an object; whether there was anything.
+    pub fn delete(&self, place: &Place) -> io::Result<bool> {
+        match self.root.remove_dir_all(place.directory()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// Locks an artifact for writing, as Flux does, until the file is dropped. Nobody waits for a lock: who holds it may take
+/// long, and the reconcile comes again.
+fn lock(directory: &Dir, file: &str) -> io::Result<std::fs::File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    let lock = directory.open_with(format!("{file}{LOCK}"), &options)?.into_std();
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process holds it"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(lock)
+}
+
+/// Removes temporary files in the directories so many levels down.
+fn sweep(directory: &Dir, levels: usize, removed: &mut usize) -> io::Result<()> {
+    for entry in directory.entries()? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if levels > 0 && kind.is_dir() {
+            sweep(&entry.open_dir()?, levels - 1, removed)?;
+        } else if levels == 0 && kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            match directory.remove_file(entry.file_name()) {
+                Ok(()) => *removed += 1,
+                Err(error) => tracing::warn!(%error, "a file that was left half written cannot be removed"),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
@@ -329,7 +398,56 @@ mod tests {
                 .check(&fixture.place, &before.path, &before.digest.to_string()),
             Integrity::Intact
         );
-        fixture.check(&["a.tar.gz"]);
+        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
+    }
+
+    #[test]
+    fn who_holds_the_lock_writes_alone() {
+        let fixture = fixture();
+        let before = fixture.publish("a.tar.gz", "one").unwrap();
+        let lock = std::fs::File::open(fixture.path("a.tar.gz.lock")).unwrap();
+        lock.lock().unwrap();
+        std::fs::remove_file(fixture.path("a.tar.gz")).unwrap();
+        let removed = fixture.storage.collect_garbage(&fixture.place, None, SystemTime::now());
+        assert!(removed.unwrap().is_empty());
+        let refused = fixture.publish("a.tar.gz", "two").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "failed to acquire lock for artifact: another process holds it"
+        );
+        fixture.publish("b.tar.gz", "two").unwrap();
+        drop(lock);
+        assert_ne!(fixture.publish("a.tar.gz", "two").unwrap().digest, before.digest);
+    }
+
+    #[test]
+    fn what_was_left_half_written_goes_and_nothing_else() {
+        let fixture = fixture();
+        fixture.publish("a.tar.gz", "one").unwrap();
+        std::fs::write(fixture.path(".tmp-b.tar.gz"), "half").unwrap();
+        let elsewhere = fixture.directory.path().join("gitrepository/.tmp-b.tar.gz");
+        std::fs::write(&elsewhere, "not ours").unwrap();
+        assert_eq!(fixture.storage.sweep().unwrap(), 1);
+        assert_eq!(fixture.storage.sweep().unwrap(), 0);
+        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
+        assert!(elsewhere.exists());
+    }
+
+    #[test]
+    fn only_files_of_the_object_are_opened() {
+        let fixture = fixture();
+        let stored = fixture.publish("a.tar.gz", "one").unwrap();
+        std::os::unix::fs::symlink("a.tar.gz", fixture.path("link.tar.gz")).unwrap();
+        let opens = |path: &str| fixture.storage.open_file(&fixture.place, path).is_ok();
+        assert!(opens(&stored.path));
+        for path in [
+            "gitrepository/ns/app/link.tar.gz",
+            "gitrepository/ns/app/b.tar.gz",
+            "gitrepository/ns",
+            "",
+        ] {
+            assert!(!opens(path), "{path}");
+        }
     }
 
     #[test]
@@ -354,7 +472,6 @@ mod tests {
         }
         std::fs::write(fixture.path(".tmp-d.tar.gz"), "half").unwrap();
         std::fs::write(fixture.path("x.tar.gz.lock"), "").unwrap();
-        std::fs::write(fixture.path("c.tar.gz.lock"), "").unwrap();
         let current = fixture.place.path("c.tar.gz");
         let later = SystemTime::now() + Duration::from_secs(120);
         let gone = fixture
@@ -363,8 +480,8 @@ mod tests {
             .unwrap();
         assert_eq!(gone.len(), 2);
         fixture.check(&["c.tar.gz", "c.tar.gz.lock"]);
-        fixture.storage.delete(&fixture.place).unwrap();
-        fixture.storage.delete(&fixture.place).unwrap();
+        assert!(fixture.storage.delete(&fixture.place).unwrap());
+        assert!(!fixture.storage.delete(&fixture.place).unwrap());
         assert!(!fixture.path("").exists());
         assert!(
             fixture

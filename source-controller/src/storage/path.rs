@@ -3,6 +3,9 @@
 //! `<root>/gitrepository/<namespace>/<name>/<commit>.tar.gz`, and the same path behind the advertised host. The file name
 //! depends on the commit alone: other ignore rules at the same commit replace the file under the same URL.
 
+/// How the names of artifacts end.
+const ARTIFACT: &str = ".tar.gz";
+
 /// The directory of one object's artifacts, relative to the storage's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -39,9 +42,14 @@ pub fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0', '%'])
 }
 
+/// Whether a name is that of an artifact that is finished: neither a lock, nor what a process has left half written.
+pub fn is_artifact(name: &str) -> bool {
+    is_file_name(name) && name.ends_with(ARTIFACT)
+}
+
 /// The name of the file for a commit.
 pub fn file_name(hash: &str) -> String {
-    format!("{hash}.tar.gz")
+    format!("{hash}{ARTIFACT}")
 }
 
 /// The base of every artifact's URL.

@@ -134,7 +134,7 @@ fn tasks_fetch_too() -> Result<()> {
     let git::Found::Commit(commit) = found else {
         anyhow::bail!("nothing was fetched");
     };
-    assert_eq!(commit.id().map(|found| found.to_string()), Some(id));
+    assert_eq!(commit.id.to_string(), id);
     assert_eq!(commit.subject, "one");
     Ok(())
 }

@@ -298,15 +298,101 @@ fn only_the_wanted_algorithms_are_agreed_upon() -> Result<()> {
     let text = "ssh: handshake failed: no common algorithm for Kex: offered diffie-hellman-group14-sha256";
     assert_fails(stage.get(&request), repo.url(), text);
     let unknown = Algorithms::new(&names(&["rot13"]), &[]).err();
-    assert_eq!(
-        unknown.as_deref(),
-        Some("key exchange algorithm 'rot13' is not supported")
+    let unknown = unknown.unwrap_or_default();
+    assert!(
+        unknown.starts_with("key exchange algorithm 'rot13' is not supported: use "),
+        "{unknown}"
     );
     let unknown = Algorithms::new(&[], &names(&["ssh-rot13"])).err();
-    assert_eq!(
-        unknown.as_deref(),
-        Some("host key algorithm 'ssh-rot13' is not supported")
+    let unknown = unknown.unwrap_or_default();
+    assert!(
+        unknown.starts_with("host key algorithm 'ssh-rot13' is not supported: use "),
+        "{unknown}"
     );
+    Ok(())
+}
+
+#[test]
+fn every_named_algorithm_is_agreed_upon() -> Result<()> {
+    let kinds = ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", "rsa-2048"];
+    let (server, repo, id, key) = served(&Options {
+        host_keys: kinds.map(str::to_owned).to_vec(),
+        config: vec![
+            "HostKeyAlgorithms +ssh-rsa".to_owned(),
+            "KexAlgorithms +diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1".to_owned(),
+        ],
+        ..Options::default()
+    })?;
+    let named = |name: &str| vec![name.to_owned()];
+    let request = over_ssh(&server, repo.url(), &key)?;
+    for exchange in [
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+        "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384",
+        "ecdh-sha2-nistp521",
+        "diffie-hellman-group-exchange-sha256",
+        "diffie-hellman-group-exchange-sha1",
+        "diffie-hellman-group14-sha256",
+        "diffie-hellman-group14-sha1",
+        "diffie-hellman-group16-sha512",
+    ] {
+        let algorithms = Algorithms::new(&named(exchange), &[]).map_err(|e| anyhow!(e))?;
+        let stage = Stage::with(Policy::default(), algorithms)?;
+        assert_eq!(stage.id(&request, None).as_ref(), Ok(&id), "{exchange}");
+    }
+    for (algorithm, kind) in [
+        ("ssh-ed25519", "ed25519"),
+        ("ecdsa-sha2-nistp256", "ecdsa-256"),
+        ("ecdsa-sha2-nistp384", "ecdsa-384"),
+        ("ecdsa-sha2-nistp521", "ecdsa-521"),
+        ("rsa-sha2-512", "rsa-2048"),
+        ("rsa-sha2-256", "rsa-2048"),
+        ("ssh-rsa", "rsa-2048"),
+    ] {
+        let algorithms = Algorithms::new(&[], &named(algorithm)).map_err(|e| anyhow!(e))?;
+        let stage = Stage::with(Policy::default(), algorithms)?;
+        let line = server.known_host(kind)?;
+        for known_hosts in [line.clone(), hashed(&line)?] {
+            let found = stage.id(&knowing(repo.url(), &key, &known_hosts)?, None);
+            assert_eq!(found.as_ref(), Ok(&id), "{algorithm}");
+        }
+        // It has to present that one, whatever else it is known by.
+        let others = kinds
+            .iter()
+            .filter(|other| **other != kind)
+            .map(|other| server.known_host(other));
+        let others = others.collect::<Result<Vec<_>>>()?.join("");
+        let found = stage.id(&knowing(repo.url(), &key, &others)?, None);
+        assert_fails(found, repo.url(), "ssh: handshake failed: knownhosts: key mismatch: ");
+    }
+    // Known by one of its keys, with everything offered.
+    let stage = Stage::new()?;
+    for kind in kinds {
+        let found = stage.id(&knowing(repo.url(), &key, &server.known_host(kind)?)?, None);
+        assert_eq!(found.as_ref(), Ok(&id), "{kind}");
+    }
+    Ok(())
+}
+
+#[test]
+fn certificates_of_hosts_can_be_asked_for_by_name() -> Result<()> {
+    let (server, repo, id, key) = served(&Options {
+        certificate: true,
+        ..Options::default()
+    })?;
+    let known = format!("@cert-authority [*]:{} {}\n", server.port(), server.authority()?);
+    let request = knowing(repo.url(), &key, &known)?;
+    let with = |names: &[&str]| -> Result<Result<String, String>> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let algorithms = Algorithms::new(&[], &names).map_err(|e| anyhow!(e))?;
+        Ok(Stage::with(Policy::default(), algorithms)?.id(&request, None))
+    };
+    assert_eq!(with(&["ssh-ed25519-cert-v01@openssh.com"])?, Ok(id.clone()));
+    assert_eq!(with(&["ssh-ed25519"])?, Ok(id));
+    // There is a certificate for the other kind of key only, and the key itself is not known.
+    let found = with(&["ecdsa-sha2-nistp256-cert-v01@openssh.com", "ecdsa-sha2-nistp256"])?;
+    assert_fails(found, repo.url(), "ssh: handshake failed: knownhosts: key is unknown: ");
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! What the tests of the Git client have in common.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use git::ssh::{Algorithms, Identity};
-use git::{Client, Commit, Config, Credentials, Error, Policy, Reference, RemoteUrl, Request};
+use git::{Client, Commit, Config, Credentials, Error, Policy, Proxies, Reference, RemoteUrl, Request, cache};
 use tests::ssh_server::SshServer;
 use tokio::runtime::Runtime;
 
@@ -22,6 +23,35 @@ impl Stage {
 
     /// A client that is restricted.
     pub fn with(policy: Policy, ssh: Algorithms) -> Result<Self> {
+        Self::among(Proxies::default(), policy, ssh)
+    }
+
+    /// A client for whom the environment names proxies.
+    pub fn among(proxies: Proxies, policy: Policy, ssh: Algorithms) -> Result<Self> {
+        Self::start(proxies, policy, ssh, None)
+    }
+
+    /// A client that keeps what it fetched in a directory.
+    pub fn keeping(path: &Path) -> Result<Self> {
+        Self::keeping_at_most(path, 1 << 30)
+    }
+
+    /// As [`Stage::keeping`], but not more than so many bytes.
+    pub fn keeping_at_most(path: &Path, max_size: u64) -> Result<Self> {
+        let cache = cache::Config {
+            path: path.to_owned(),
+            max_size,
+            max_age: Duration::from_secs(3600),
+        };
+        Self::start(
+            Proxies::default(),
+            Policy::default(),
+            Algorithms::default(),
+            Some(cache),
+        )
+    }
+
+    fn start(proxies: Proxies, policy: Policy, ssh: Algorithms, cache: Option<cache::Config>) -> Result<Self> {
         tests::use_ring();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -31,7 +61,9 @@ impl Stage {
             scratch: "git-test-",
             slots: 4,
             policy,
+            proxies,
             ssh,
+            cache,
         };
         let client = Client::new(config, runtime.handle().clone())?;
         Ok(Self { runtime, client })

@@ -57,6 +57,32 @@ fn nested_submodules_are_mounted_at_the_pinned_commits() -> Result<()> {
 }
 
 #[test]
+fn a_submodule_that_is_there_already_is_not_fetched_again() -> Result<()> {
+    let (server, directory) = (GitServer::start()?, tempfile::tempdir()?);
+    let stage = Stage::keeping(directory.path())?;
+    let (app, lib) = (server.create("app")?, server.create("lib")?);
+    let large = (0..20_000).map(|n| format!("{}\n", n * n)).collect::<String>();
+    let id = lib.commit_files("one", &[("l.yaml", &large)])?;
+    app.commit_files("one", &[("a.yaml", "a: 1\n")])?;
+    pin(&app, "lib", "../lib.git", &id)?;
+    let get = || {
+        stage
+            .get(&with_submodules(request(app.url())?))
+            .map_err(anyhow::Error::msg)
+    };
+    let first = get()?.received;
+    app.write("a.yaml", "a: 2\n")?;
+    app.git(&["add", "a.yaml"])?;
+    app.git(&["commit", "--quiet", "--message", "two"])?;
+    app.git(&["push", "--quiet", "origin", "HEAD:refs/heads/main"])?;
+    let second = get()?;
+    assert!(second.received * 5 < first, "{} of {first}", second.received);
+    assert_eq!(second.tree.read("lib/l.yaml", 1 << 20)?, large.as_bytes());
+    assert_eq!(second.tree.read("a.yaml", 10)?, b"a: 2\n");
+    Ok(())
+}
+
+#[test]
 fn credentials_of_a_repository_go_to_its_host_only() -> Result<()> {
     let (stage, here, there) = (Stage::new()?, GitServer::start()?, GitServer::start()?);
     let (app, near, far) = (here.create("app")?, here.create("near")?, there.create("far")?);

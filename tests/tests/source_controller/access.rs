@@ -1,31 +1,15 @@
 //! `spec.secretRef` and transport security: who is let in, what is said when one is not, and that no secret leaks.
 
-use std::fs;
-
 use anyhow::Result;
 use api::source::GitRepository;
 use serde_json::json;
-use tests::controllers::Controller;
 use tests::git_server::{Access, Fault, GitServer};
-use tests::scenario::Scenario;
 use tests::ssh_server::{SshServer, hashed};
 
-use crate::stage::{builder, conditions, content, failed, message, source, stored};
+use crate::stage::{builder, conditions, content, failed, message, must_not_leak, source, stored};
 
 const PASSWORD: &str = "c0rrect-horse";
 const MODULES: &str = "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n";
-
-/// Neither the status of the object, nor its events, nor the log may hold the text.
-async fn must_not_leak(s: &Scenario, name: &str, secret: &str) -> Result<()> {
-    let object: GitRepository = s.namespace.get(name).await?;
-    let status = serde_json::to_string(&object.status)?;
-    let events = serde_json::to_string(&s.namespace.events::<GitRepository>(name).await?)?;
-    let log = fs::read_to_string(s.controllers.log(Controller::Source))?;
-    for (place, text) in [("status", status), ("events", events), ("log", log)] {
-        assert!(!text.contains(secret), "{place}: {text}");
-    }
-    Ok(())
-}
 
 #[tokio::test]
 async fn a_password_opens_and_a_wrong_one_is_never_shown() -> Result<()> {

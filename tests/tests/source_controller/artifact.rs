@@ -63,7 +63,10 @@ async fn nothing_but_artifacts_is_served() -> Result<()> {
     assert_eq!(get(&base).await?.status(), 200);
     fs::write(s.controllers.storage().join("secret"), "x")?;
     std::os::unix::fs::symlink("/etc/passwd", s.controllers.storage().join("link"))?;
+    let lock = format!("{}.lock", artifact.path);
+    assert!(s.controllers.storage().join(&lock).exists());
     for path in [
+        lock.as_str(),
         "gitrepository",
         "gitrepository/",
         "link",
@@ -140,16 +143,27 @@ async fn a_kill_while_fetching_leaves_no_trace_after_the_next_start() -> Result<
         .await?;
     assert_eq!(content(&artifact(&object)?).await?, ["./", "a 2"]);
     assert_ne!(artifact(&object)?.digest, before.digest);
-    // One directory, of the process that lives, with nothing but its lock.
+    // Beside the cache there is at most the directory of the process that lives, with nothing but its lock; in the cache
+    // there is nothing that is not whole.
     let temporary = s.controllers.temporary(Controller::Source);
-    tests::wait::until("only an empty directory of the living process to stay", async || {
+    tests::wait::until("nothing half fetched to stay", async || {
+        let mut places = vec![temporary.clone()];
         let mut left = Vec::new();
-        for place in fs::read_dir(&temporary)? {
-            for file in fs::read_dir(place?.path())? {
-                left.push(file?.file_name());
+        while let Some(place) = places.pop() {
+            for file in fs::read_dir(place)? {
+                let file = file?;
+                if file.file_type()?.is_dir() {
+                    places.push(file.path());
+                } else {
+                    left.push(file.file_name().to_string_lossy().into_owned());
+                }
             }
         }
-        Ok((left == ["lock"]).then_some(()))
+        let is_whole = |name: &String| {
+            let kept = ["lock", "owner", "salt", "marker"];
+            kept.contains(&name.as_str()) || name.starts_with("pack-")
+        };
+        Ok(left.iter().all(is_whole).then_some(()))
     })
     .await?;
     Ok(())
@@ -178,5 +192,35 @@ async fn old_artifacts_go_and_the_last_one_but_one_stays_a_while() -> Result<()>
     s.namespace
         .wait_event::<GitRepository>("app", "GarbageCollectionSucceeded")
         .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_download_that_is_under_way_ends_well_when_the_server_has_to_go() -> Result<()> {
+    let s = builder("draining").start().await?;
+    let repo = s.git.create("app")?;
+    // More than the sockets hold, and nothing that could be compressed.
+    let mut seed = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 56) as u8
+    });
+    repo.write("noise", noise.take(32 << 20).collect::<Vec<_>>())?;
+    repo.commit("one")?;
+    let artifact = stored(&s, "app", repo.url(), json!({})).await?;
+    let mut download = get(&artifact.url).await?;
+    let mut received = download.chunk().await?.context("no first piece")?.len();
+    let rest = async {
+        let base = s.controllers.artifacts_url()?;
+        let is_closed = async || Ok(get(&base).await.is_err().then_some(()));
+        tests::wait::until("the server to let nobody in", is_closed).await?;
+        while let Some(piece) = download.chunk().await? {
+            received += piece.len();
+        }
+        anyhow::Ok(received)
+    };
+    let (stopped, received) = tokio::join!(s.controllers.stop(Controller::Source), rest);
+    stopped?;
+    assert_eq!(Some(i64::try_from(received?)?), artifact.size);
     Ok(())
 }

@@ -86,41 +86,6 @@ async fn an_empty_repository_is_waited_for() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_yet_says_so_and_goes_on_without_it() -> Result<()> {
-    let s = builder("unsupported").start().await?;
-    let repo = s.git.create("app")?;
-    repo.commit_files("one", &[("a", "1")])?;
-    let named = json!({"name": "key"});
-    for (name, fields) in [
-        ("verify", json!({"verify": {"secretRef": named}})),
-        ("include", json!({"include": [{"repository": named}]})),
-        ("sparse", json!({"sparseCheckout": ["a"]})),
-        ("provider", json!({"provider": "azure", "serviceAccountName": "x"})),
-        ("proxy", json!({"proxySecretRef": named})),
-    ] {
-        let said = failed(&s, name, repo.url(), fields, "UnsupportedFeature").await?;
-        assert!(said.contains("not supported yet"), "{name}: {said}");
-        let object: GitRepository = s.namespace.get(name).await?;
-        assert_eq!(
-            conditions(&object),
-            [
-                "Stalled=True UnsupportedFeature",
-                "Ready=False UnsupportedFeature",
-                "FetchFailed=True UnsupportedFeature"
-            ]
-        );
-    }
-    let without = json!({"spec": {"sparseCheckout": null}});
-    s.namespace.patch::<GitRepository>("sparse", without).await?;
-    let object: GitRepository = s.namespace.wait_ready("sparse").await?;
-    assert_eq!(
-        conditions(&object),
-        ["Ready=True Succeeded", "ArtifactInStorage=True Succeeded"]
-    );
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_file_url_is_refused_at_the_door() -> Result<()> {
     let s = builder("file-url").start().await?;
     let error = source(&s, "app", "file:///etc", json!({}))
@@ -161,7 +126,8 @@ async fn a_file_over_the_limit_is_named_and_the_artifact_before_stays() -> Resul
             "StorageOperationFailed=True ArchiveOperationFailed"
         ]
     );
-    assert_eq!(artifact(&object)?, before);
+    let kept = artifact(&object)?;
+    assert_eq!((&kept.revision, &kept.digest), (&before.revision, &before.digest));
     assert_eq!(content(&before).await?, ["./", "a 1"]);
     let ignored = json!({"spec": {"ignore": "*.bin"}});
     s.namespace.patch::<GitRepository>("app", ignored).await?;

@@ -1,5 +1,6 @@
 //! What the tests of the source controller have in common.
 
+use std::fs;
 use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
@@ -61,6 +62,18 @@ pub fn conditions(object: &GitRepository) -> Vec<String> {
     conditions
         .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
         .collect()
+}
+
+/// Neither the status of the object, nor its events, nor the log may hold the text.
+pub async fn must_not_leak(s: &Scenario, name: &str, secret: &str) -> Result<()> {
+    let object: GitRepository = s.namespace.get(name).await?;
+    let status = serde_json::to_string(&object.status)?;
+    let events = serde_json::to_string(&s.namespace.events::<GitRepository>(name).await?)?;
+    let log = fs::read_to_string(s.controllers.log(Controller::Source))?;
+    for (place, text) in [("status", status), ("events", events), ("log", log)] {
+        assert!(!text.contains(secret), "{place}: {text}");
+    }
+    Ok(())
 }
 
 /// Asks the artifact server, without decoding anything.

@@ -54,3 +54,9 @@ pub const OCI_SOURCE: &str = "org.opencontainers.image.source";
 pub const OCI_REVISION: &str = "org.opencontainers.image.revision";
 /// Our own: the first line of the commit's message, which the message about a new artifact quotes.
 pub const COMMIT_SUBJECT: &str = "source.toolkit.fluxcd.io/commit-subject";
+/// Our own: who wrote the commit, as `Name <address>`; anybody may call himself so.
+pub const COMMIT_AUTHOR: &str = "source.toolkit.fluxcd.io/commit-author";
+/// Our own: when the committer says the commit was made, in UTC.
+pub const COMMIT_TIME: &str = "source.toolkit.fluxcd.io/commit-time";
+/// Our own: since when attempts to bring the artifact up to date have failed; absent while they succeed.
+pub const STALE_SINCE: &str = "source.toolkit.fluxcd.io/stale-since";

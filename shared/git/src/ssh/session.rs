@@ -20,10 +20,13 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, MethodKind, MethodSet
 use tokio::net::TcpStream;
 
 use super::line::{Hold, Line};
-use super::{Algorithms, Identity, KnownHosts};
-use crate::policy::{Policy, Refusal};
+use super::{Identity, KnownHosts, socks};
+use crate::client::Means;
+use crate::credentials::proxy::Kind;
+use crate::credentials::{Credentials, Proxy};
+use crate::policy::Refusal;
 use crate::stop::{Ended, Stop};
-use crate::trouble::{Allowance, FirstTrouble, Trouble};
+use crate::trouble::{Allowance, FirstTrouble, Prelude, Trouble, legible};
 use crate::url::SshTarget;
 
 /// Time for each step.
@@ -36,15 +39,14 @@ const DEFAULT_USER: &str = "git";
 /// Opens a session with the repository's `git-upload-pack`. The server's protocol may be older than what is asked for.
 pub fn open(
     target: &SshTarget,
-    identity: Option<&Identity>,
-    algorithms: &Algorithms,
-    policy: &Policy,
+    credentials: &Credentials,
+    means: &Means,
     stop: &Stop,
     allowance: Allowance,
     trouble: &FirstTrouble,
 ) -> io::Result<Box<dyn Transport>> {
-    let opening = Opening { target, stop };
-    let session = opening.session(identity, algorithms, policy);
+    let opening = Opening { target, means, stop };
+    let session = opening.session(credentials);
     let (session, read, write) = session.map_err(|found| trouble.set(found))?;
     let session = Arc::new(session);
     let reader = Reader {
@@ -52,6 +54,7 @@ pub fn open(
         channel: read,
         stop: stop.clone(),
         allowance,
+        prelude: Prelude::default(),
         trouble: trouble.clone(),
         chunk: io::Cursor::default(),
         complaint: Vec::new(),
@@ -79,22 +82,27 @@ type Parts = (Session, ChannelReadHalf, ChannelWriteHalf<Msg>);
 
 struct Opening<'a> {
     target: &'a SshTarget,
+    means: &'a Means,
     stop: &'a Stop,
 }
 
 impl Opening<'_> {
-    fn session(&self, identity: Option<&Identity>, algorithms: &Algorithms, policy: &Policy) -> Result<Parts, Trouble> {
+    fn session(&self, credentials: &Credentials) -> Result<Parts, Trouble> {
         let SshTarget { user, host, port, .. } = self.target;
-        let Some(identity) = identity else {
+        let Some(identity) = &credentials.ssh else {
             let text = "ssh: there is no private key for this host: ssh remotes need one, and known_hosts";
             return Err(Trouble::Ssh(text.to_owned()));
         };
-        policy.check_host(host, *port).map_err(Trouble::NotAllowed)?;
-        let stream = self.step("dial", self.dial(policy))??;
+        self.means.policy.check_host(host, *port).map_err(Trouble::NotAllowed)?;
+        let proxy = self.proxy(credentials)?;
+        let stream = self.step("dial", self.dial(proxy.as_ref()))??;
         let (handler, verdict) = Check::new(&identity.known_hosts, host, *port);
         let known = identity.known_hosts.algorithms(host, *port);
         let config = client::Config {
-            preferred: algorithms.preferred(&known, identity.known_hosts.has_authority(host, *port)),
+            preferred: self
+                .means
+                .ssh
+                .preferred(&known, identity.known_hosts.has_authority(host, *port)),
             nodelay: true,
             ..client::Config::default()
         };
@@ -125,13 +133,36 @@ impl Opening<'_> {
         }
     }
 
-    async fn dial(&self, policy: &Policy) -> Result<TcpStream, Trouble> {
+    /// The proxy on the way: that of the credentials, else that of the environment, where it may be used.
+    fn proxy(&self, credentials: &Credentials) -> Result<Option<Proxy>, Trouble> {
+        let Means { policy, proxies, .. } = self.means;
+        let Some(proxy) = &credentials.proxy else {
+            let SshTarget { host, port, .. } = self.target;
+            let named = || proxies.for_ssh(host, *port);
+            return Ok(policy.private_addresses.then(named).flatten());
+        };
+        policy.check_proxy(proxy).map_err(Trouble::NotAllowed)?;
+        match proxy.kind() {
+            Kind::Socks5 => Ok(Some(proxy.clone())),
+            Kind::Http | Kind::Https => {
+                let scheme = proxy.address().split(':').next().unwrap_or_default();
+                Err(Trouble::Ssh(format!(
+                    "proxy: unknown scheme: {scheme}: ssh remotes are reached through socks5 proxies only"
+                )))
+            }
+        }
+    }
+
+    async fn dial(&self, proxy: Option<&Proxy>) -> Result<TcpStream, Trouble> {
         let SshTarget { host, port, .. } = self.target;
+        if let Some(proxy) = proxy {
+            return socks::connect(proxy, host, *port).await.map_err(Trouble::Ssh);
+        }
         let failed = |error: io::Error| match refusal(&error) {
             Some(refusal) => Trouble::NotAllowed(refusal),
             None => Trouble::Ssh(format!("dial tcp {host}:{port}: {error}")),
         };
-        let addresses = policy.resolve(host, *port).await.map_err(failed)?;
+        let addresses = self.means.policy.resolve(host, *port).await.map_err(failed)?;
         TcpStream::connect(addresses.as_slice()).await.map_err(failed)
     }
 
@@ -288,6 +319,7 @@ struct Reader {
     channel: ChannelReadHalf,
     stop: Stop,
     allowance: Allowance,
+    prelude: Prelude,
     trouble: FirstTrouble,
     chunk: io::Cursor<Vec<u8>>,
     /// What it says on its other output.
@@ -299,7 +331,7 @@ struct Reader {
 impl Reader {
     /// The end of the stream: as it should be, or because the command failed.
     fn end(&self) -> io::Result<usize> {
-        let complaint = String::from_utf8_lossy(&self.complaint);
+        let complaint = legible(&self.complaint);
         let complaint = complaint.trim();
         let text = match self.status {
             Some(0) => return Ok(0),
@@ -340,6 +372,7 @@ impl Read for Reader {
             match message {
                 Some(ChannelMsg::Data { data }) => {
                     let allowed = self.allowance.take(data.len());
+                    let allowed = allowed.and_then(|()| self.prelude.take(&data));
                     allowed.map_err(|trouble| self.trouble.set(trouble))?;
                     self.chunk = io::Cursor::new(data.to_vec());
                 }

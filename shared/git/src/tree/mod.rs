@@ -15,10 +15,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::objs::tree::EntryKind;
-use gix::objs::{FindExt, FindHeader};
+use gix::objs::{Find, FindHeader, TreeRefIter};
 use gix::{ObjectId, odb};
 
 use crate::objects::Objects;
+use crate::pack::{self, Reader};
 pub use path::{Error, Kind};
 
 /// A tree, and those of the submodules mounted in it. Cheap to read from several threads, one after the other.
@@ -32,10 +33,44 @@ pub struct Tree {
     directories: Mutex<HashMap<Node, Arc<Vec<Entry>>>>,
 }
 
-/// Objects that are open for reading, and with them the directory they lie in.
+/// Objects that are open for reading, and with them what keeps them there.
 struct Store {
-    handle: Mutex<odb::Handle>,
-    _objects: Option<Objects>,
+    source: Mutex<Source>,
+    objects: Option<Objects>,
+}
+
+/// Where objects are read from.
+enum Source {
+    /// What was fetched.
+    Packs(Box<Reader>),
+    /// A database that is somebody else's.
+    Database(Box<odb::Handle>),
+}
+
+impl Source {
+    fn object(&mut self, id: &ObjectId, buffer: &mut Vec<u8>) -> Result<gix::objs::Kind, pack::Error> {
+        match self {
+            Self::Packs(reader) => reader.object(id, buffer),
+            Self::Database(handle) => {
+                let found = handle.try_find(id, buffer).map_err(unreadable)?;
+                found.map(|object| object.kind).ok_or(pack::Error::Missing(*id))
+            }
+        }
+    }
+
+    fn size(&mut self, id: &ObjectId) -> Result<u64, pack::Error> {
+        match self {
+            Self::Packs(reader) => reader.size(id),
+            Self::Database(handle) => {
+                let found = handle.try_header(id).map_err(unreadable)?;
+                found.map(|header| header.size).ok_or(pack::Error::Missing(*id))
+            }
+        }
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> pack::Error {
+    pack::Error::Damaged(error.to_string())
 }
 
 impl std::fmt::Debug for Store {
@@ -98,10 +133,10 @@ pub enum Damage {
 
 impl Tree {
     /// The tree `root` of fetched objects.
-    pub(crate) fn new(objects: Objects, handle: odb::Handle, root: ObjectId) -> Self {
+    pub(crate) fn new(objects: Objects, root: ObjectId) -> Self {
         let store = Store {
-            handle: Mutex::new(handle),
-            _objects: Some(objects),
+            source: Mutex::new(Source::Packs(Box::new(objects.reader()))),
+            objects: Some(objects),
         };
         Self::with(store, root)
     }
@@ -112,8 +147,8 @@ impl Tree {
     /// The database cannot be opened.
     pub fn open(database: &Path, root: ObjectId) -> std::io::Result<Self> {
         let store = Store {
-            handle: Mutex::new(odb::at(database, root.kind())?),
-            _objects: None,
+            source: Mutex::new(Source::Database(Box::new(odb::at(database, root.kind())?))),
+            objects: None,
         };
         Ok(Self::with(store, root))
     }
@@ -170,32 +205,33 @@ impl Tree {
     /// # Errors
     /// See [`Damage`].
     pub fn directory(&self, node: Node) -> Result<Vec<Entry>, Damage> {
-        self.with_store(node, |handle| {
-            let mut buffer = Vec::new();
-            let tree = handle.find_tree_iter(&node.id, &mut buffer).map_err(damaged)?;
-            let mut entries = Vec::new();
-            for entry in tree {
-                let entry = entry.map_err(damaged)?;
-                let name = entry.filename.to_vec();
-                if !is_valid(&name) {
-                    return Err(Damage::Name(String::from_utf8_lossy(&name).into_owned()));
-                }
-                let what = match entry.mode.kind() {
-                    EntryKind::Tree => What::Directory,
-                    EntryKind::Blob => What::File { executable: false },
-                    EntryKind::BlobExecutable => What::File { executable: true },
-                    EntryKind::Link => What::Link,
-                    EntryKind::Commit => What::Module,
-                };
-                let node = Node {
-                    id: entry.oid.to_owned(),
-                    ..node
-                };
-                entries.push(Entry { name, what, node });
+        let mut buffer = Vec::new();
+        let kind = self.with_store(node, |source| source.object(&node.id, &mut buffer))?;
+        if kind != gix::objs::Kind::Tree {
+            return Err(Damage::Object(format!("the object is a {kind}, not a directory")));
+        }
+        let mut entries = Vec::new();
+        for entry in TreeRefIter::from_bytes(&buffer, node.id.kind()) {
+            let entry = entry.map_err(|error| Damage::Object(error.to_string()))?;
+            let name = entry.filename.to_vec();
+            if !is_valid(&name) {
+                return Err(Damage::Name(String::from_utf8_lossy(&name).into_owned()));
             }
-            entries.sort_by(|one, other| one.name.cmp(&other.name));
-            Ok(entries)
-        })
+            let what = match entry.mode.kind() {
+                EntryKind::Tree => What::Directory,
+                EntryKind::Blob => What::File { executable: false },
+                EntryKind::BlobExecutable => What::File { executable: true },
+                EntryKind::Link => What::Link,
+                EntryKind::Commit => What::Module,
+            };
+            let node = Node {
+                id: entry.oid.to_owned(),
+                ..node
+            };
+            entries.push(Entry { name, what, node });
+        }
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
     }
 
     /// The bytes of a file's content.
@@ -203,11 +239,7 @@ impl Tree {
     /// # Errors
     /// See [`Damage`].
     pub fn size(&self, node: Node) -> Result<u64, Damage> {
-        self.with_store(node, |handle| {
-            let header = handle.try_header(&node.id).map_err(damaged)?;
-            let header = header.ok_or_else(|| Damage::Object("the object is missing".to_owned()))?;
-            Ok(header.size)
-        })
+        self.with_store(node, |source| source.size(&node.id))
     }
 
     /// The content of a file, or the target of a link, into a buffer that may be used again.
@@ -215,20 +247,29 @@ impl Tree {
     /// # Errors
     /// See [`Damage`].
     pub fn content(&self, node: Node, buffer: &mut Vec<u8>) -> Result<(), Damage> {
-        self.with_store(node, |handle| {
-            handle.find_blob(&node.id, buffer).map(|_| ()).map_err(damaged)
-        })
+        let kind = self.with_store(node, |source| source.object(&node.id, buffer))?;
+        if kind != gix::objs::Kind::Blob {
+            return Err(Damage::Object(format!("the object is a {kind}, not a file")));
+        }
+        Ok(())
     }
 
-    fn with_store<T>(&self, node: Node, read: impl FnOnce(&odb::Handle) -> Result<T, Damage>) -> Result<T, Damage> {
+    fn with_store<T>(&self, node: Node, read: impl FnOnce(&mut Source) -> Result<T, pack::Error>) -> Result<T, Damage> {
         let foreign = || Damage::Object("the object is of another tree".to_owned());
         let store = self.stores.get(node.store).ok_or_else(foreign)?;
-        read(&store.handle.lock().unwrap_or_else(PoisonError::into_inner))
+        let result = read(&mut store.source.lock().unwrap_or_else(PoisonError::into_inner));
+        result.map_err(|error| {
+            // Too large is what it is; everything else may be better after it was fetched anew.
+            if let Some(objects) = store
+                .objects
+                .as_ref()
+                .filter(|_| !matches!(error, pack::Error::TooLarge { .. }))
+            {
+                objects.distrust();
+            }
+            Damage::Object(error.to_string())
+        })
     }
-}
-
-fn damaged(error: impl std::fmt::Display) -> Damage {
-    Damage::Object(error.to_string())
 }
 
 /// Whether a directory can have the name.

@@ -345,7 +345,7 @@ mod tests {
         let missing = ObjectId::from_hex(&[b'1'; 40]).unwrap();
         let root = base.tree(&[(b"file", EntryKind::Blob, missing), (b"tree", EntryKind::Tree, missing)]);
         let tree = Tree::open(base.directory.path(), root).unwrap();
-        let text = "'file' cannot be read: the object is missing";
+        let text = format!("'file' cannot be read: the object {missing} is missing");
         assert_eq!(tree.read("file", 9).unwrap_err().to_string(), text);
         assert!(matches!(tree.list("tree"), Err(Error::Unreadable { .. })));
     }

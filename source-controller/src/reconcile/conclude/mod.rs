@@ -9,7 +9,7 @@ use api::meta::condition::{
     ARTIFACT_IN_STORAGE, ARTIFACT_OUTDATED, FETCH_FAILED, INCLUDE_UNAVAILABLE, READY, RECONCILING, SOURCE_VERIFIED,
     STALLED, STORAGE_OPERATION_FAILED,
 };
-use api::meta::key::COMMIT_SUBJECT;
+use api::meta::key::{COMMIT_SUBJECT, STALE_SINCE};
 use api::meta::reason::{
     ARTIFACT_UP_TO_DATE, GIT_OPERATION_SUCCEEDED, NEW_ARTIFACT, NEW_REVISION, PROGRESSING, PROGRESSING_WITH_RETRY,
     SUCCEEDED,
@@ -93,6 +93,20 @@ impl Draft<'_> {
         );
     }
 
+    /// What was refused before is judged anew; what was accepted stays accepted until then.
+    pub fn forget_refusal(&mut self) {
+        if conditions::is(&self.status.conditions, SOURCE_VERIFIED, Verdict::False) {
+            self.remove(SOURCE_VERIFIED);
+        }
+    }
+
+    /// Other artifacts are included than those that the artifact was made with.
+    pub fn found_other_includes(&mut self) {
+        let message = "building artifact: included artifacts differ from last observed includes";
+        self.set(RECONCILING, Verdict::True, PROGRESSING, message);
+        self.set(READY, Verdict::Unknown, PROGRESSING, message);
+    }
+
     /// `Ready` from the other conditions.
     fn sum_up(&mut self) {
         let list = &self.status.conditions;
@@ -123,6 +137,36 @@ impl Draft<'_> {
         let (reason, message) = (from.reason.clone(), from.message.clone());
         self.set(READY, verdict, &reason, &message);
     }
+}
+
+/// An artifact that is served although nobody knows any more whether it is the newest.
+///
+/// The status says since when, under a key of the artifact's metadata: that is written with the first failure and taken out
+/// with the next success, when the conditions change anyway, so that neither a retry nor a quiet interval writes anything. The
+/// texts of the conditions stay what they are, since others compare them; the event says it in words.
+impl Draft<'_> {
+    /// The last attempt failed: what the event says about the artifact, if there is one.
+    fn remember_staleness(&mut self) -> Option<String> {
+        let now = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+        let artifact = self.status.artifact.as_mut()?;
+        let since = artifact.metadata.entry(STALE_SINCE.to_owned());
+        let since = since.or_insert_with(|| now.to_string());
+        Some(format!(
+            "; still serving revision '{}', stale since {since}",
+            artifact.revision
+        ))
+    }
+
+    fn forget_staleness(&mut self) {
+        if let Some(artifact) = &mut self.status.artifact {
+            artifact.metadata.remove(STALE_SINCE);
+        }
+    }
+}
+
+/// Since when attempts to renew the artifact have failed, if they have.
+pub fn stale_since(status: &GitRepositoryStatus) -> Option<Timestamp> {
+    status.artifact.as_ref()?.metadata.get(STALE_SINCE)?.parse().ok()
 }
 
 /// What is known when a reconcile begins.
@@ -185,6 +229,8 @@ pub enum Again {
     Interval,
     /// After the backoff.
     Backoff,
+    /// After the pause for what is missing.
+    Dependency,
     /// When something changes.
     Change,
 }
@@ -210,6 +256,7 @@ pub fn conclude(
     }
     match outcome {
         Ok(synced) => {
+            draft.forget_staleness();
             succeed(draft);
             Conclusion {
                 notices: good_news(draft.status, before, *synced),
@@ -218,11 +265,16 @@ pub fn conclude(
         }
         Err(failure) => {
             let again = fail(draft, failure);
-            let notice = Notice {
-                severity: Severity::Error,
-                reason: failure.fate().reason.to_owned(),
-                message: failure.to_string(),
-                annotations: BTreeMap::new(),
+            let (reason, message) = (failure.fate().reason, failure.to_string());
+            let staleness = draft.remember_staleness();
+            let notice = match again {
+                Again::Dependency => trace(reason, message),
+                Again::Interval | Again::Backoff | Again::Change => Notice {
+                    severity: Severity::Error,
+                    reason: reason.to_owned(),
+                    message: format!("{message}{}", staleness.unwrap_or_default()),
+                    annotations: BTreeMap::new(),
+                },
             };
             Conclusion {
                 notices: vec![notice],
@@ -258,8 +310,8 @@ fn fail(draft: &mut Draft<'_>, failure: &Failure) -> Again {
         retry,
     } = failure.fate();
     let message = failure.to_string();
-    if let Some(kind) = condition {
-        draft.set(kind, Verdict::True, reason, &message);
+    if let Some((kind, verdict)) = condition {
+        draft.set(kind, verdict, reason, &message);
     }
     let again = match retry {
         Retry::Never => {
@@ -267,7 +319,7 @@ fn fail(draft: &mut Draft<'_>, failure: &Failure) -> Again {
             draft.status.observed_generation = Some(draft.generation);
             Again::Change
         }
-        Retry::Backoff => {
+        Retry::Backoff | Retry::Dependency => {
             let going_on = conditions::get(&draft.status.conditions, RECONCILING).map(|c| c.message.clone());
             draft.remove(STALLED);
             draft.set(
@@ -276,7 +328,10 @@ fn fail(draft: &mut Draft<'_>, failure: &Failure) -> Again {
                 PROGRESSING_WITH_RETRY,
                 &going_on.unwrap_or(message),
             );
-            Again::Backoff
+            match retry {
+                Retry::Dependency => Again::Dependency,
+                Retry::Backoff | Retry::Never => Again::Backoff,
+            }
         }
     };
     draft.sum_up();

@@ -1,5 +1,4 @@
 use super::*;
-use crate::unsupported::Feature;
 use api::meta::Time;
 use git::client;
 
@@ -195,16 +194,17 @@ fn a_new_generation_that_fails_is_not_observed() {
 #[test]
 fn what_only_the_spec_can_mend_stalls() {
     let mut object = Object::new();
-    let (_, events, again) = object.run(None, None, Err(Failure::Unsupported(Feature::Verify)));
-    let text = Feature::Verify.message();
-    assert_eq!(events, [format!("Error UnsupportedFeature: {text}")]);
+    let unusable = git::RemoteUrl::parse("https://host:x/").unwrap_err();
+    let text = unusable.to_string();
+    let (_, events, again) = object.run(None, None, Err(unusable.into()));
+    assert_eq!(events, [format!("Error URLInvalid: {text}")]);
     assert_eq!(again, Again::Change);
     object.check(
         1,
         &[
-            &format!("Stalled=True UnsupportedFeature: {text}"),
-            &format!("Ready=False UnsupportedFeature: {text}"),
-            &format!("FetchFailed=True UnsupportedFeature: {text}"),
+            &format!("Stalled=True URLInvalid: {text}"),
+            &format!("Ready=False URLInvalid: {text}"),
+            &format!("FetchFailed=True URLInvalid: {text}"),
         ],
     );
     object.generation = 2;
@@ -293,6 +293,76 @@ fn a_suspended_object_says_what_it_said_for_the_new_generation() {
         &[
             &format!("Ready=True Succeeded: {STORED}"),
             &format!("ArtifactInStorage=True Succeeded: {STORED} (older)"),
+        ],
+    );
+}
+
+#[test]
+fn an_artifact_that_cannot_be_renewed_says_since_when_and_nothing_else_changes() {
+    let mut object = Object::new();
+    object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+    let since = |object: &Object| {
+        object
+            .status
+            .artifact
+            .as_ref()
+            .unwrap()
+            .metadata
+            .get(STALE_SINCE)
+            .cloned()
+    };
+    assert_eq!(since(&object), None);
+    let (_, events, _) = object.run(None, None, Err(down()));
+    let serving = "; still serving revision 'main@sha1:aaaa', stale since 1970-01-01T00:00:00Z";
+    assert_eq!(events, [format!("Error GitOperationFailed: {DOWN}{serving}")]);
+    let failed = object.status.clone();
+    let (_, events, _) = object.run(None, None, Err(down()));
+    assert_eq!(
+        events,
+        [format!("Error GitOperationFailed: {DOWN}{serving}")],
+        "the first failure counts"
+    );
+    assert_eq!(object.status, failed, "a retry writes nothing");
+    object.run(None, None, Ok(Synced::Unmoved { by_name: true }));
+    assert_eq!(since(&object), None);
+    let mut new = Object::new();
+    let (_, events, _) = new.run(None, None, Err(down()));
+    assert_eq!(
+        events,
+        [format!("Error GitOperationFailed: {DOWN}")],
+        "there is nothing to serve"
+    );
+}
+
+#[test]
+fn what_is_to_be_included_is_waited_for() {
+    let mut object = Object::new();
+    let missing = || crate::include::Unavailable::NoArtifact("lib".into()).into();
+    let (_, events, again) = object.run(None, None, Err(missing()));
+    let text = "no artifact available for include 'lib'";
+    assert_eq!(
+        (events, again),
+        (vec![format!("Info NoArtifact: {text}")], Again::Dependency)
+    );
+    object.check(
+        -1,
+        &[
+            "Reconciling=True ProgressingWithRetry: building artifact",
+            &format!("Ready=False NoArtifact: {text}"),
+            &format!("IncludeUnavailable=True NoArtifact: {text}"),
+        ],
+    );
+    let (_, events, _) = object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+    assert_eq!(events, ["Info NewArtifact: stored artifact for commit 'fix it'"]);
+    object.run(None, None, Err(missing()));
+    object.draft().found_other_includes();
+    let (_, events, _) = object.run(None, None, Ok(Synced::Unmoved { by_name: true }));
+    assert_eq!(events[1], "Info Succeeded: stored artifact for commit 'main@sha1:aaaa'");
+    object.check(
+        1,
+        &[
+            &format!("Ready=True Succeeded: {STORED}"),
+            &format!("ArtifactInStorage=True Succeeded: {STORED}"),
         ],
     );
 }

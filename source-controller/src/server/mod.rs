@@ -4,7 +4,10 @@
 //! a regular file; whatever is in it is sent as it lies on the disk: consumers check the digest of the bytes they get, so no
 //! content encoding is ever applied. `GET /` answers 200, which is what the readiness probe asks; there are no listings.
 //!
-//! The server starts only once this process leads: who is not the leader has no files to give.
+//! Slow clients are bounded by [`patience`]. The server starts only once this process leads: who is not the leader has no files
+//! to give.
+
+pub mod patience;
 
 use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use cap_std::fs::Dir;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use crate::storage::path::is_file_name;
+use crate::storage::path::{is_artifact, is_file_name};
 
 /// How a date is written in HTTP.
 const HTTP_DATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
@@ -62,10 +65,13 @@ async fn serve(State(root): State<Arc<Dir>>, method: Method, uri: Uri, headers: 
     answer(&method, &headers, file)
 }
 
-/// The path relative to the root: kind, namespace, name and file, plain names all. Nothing that is served needs an escape.
+/// The path relative to the root: kind, namespace, name and the file of an artifact, plain names all. Nothing that is served
+/// needs an escape.
 fn path(of_request: &str) -> Option<String> {
     let path = of_request.strip_prefix('/')?;
-    (path.split('/').count() == 4 && path.split('/').all(is_file_name)).then(|| path.to_owned())
+    let (directory, file) = path.rsplit_once('/')?;
+    let is_served = directory.split('/').count() == 3 && directory.split('/').all(is_file_name) && is_artifact(file);
+    is_served.then(|| path.to_owned())
 }
 
 /// A file that is open.
@@ -251,7 +257,9 @@ mod tests {
         let app = directory.path().join("gitrepository/ns/app");
         std::fs::create_dir_all(&app).unwrap();
         std::fs::write(app.join("a.tar.gz"), CONTENT).unwrap();
-        std::fs::write(app.join(".tmp-b.tar.gz"), CONTENT).unwrap();
+        for name in [".tmp-b.tar.gz", "a.tar.gz.lock", "a.tar.gz123"] {
+            std::fs::write(app.join(name), CONTENT).unwrap();
+        }
         std::fs::write(directory.path().join("secret"), CONTENT).unwrap();
         std::os::unix::fs::symlink(directory.path().join("secret"), app.join("link.tar.gz")).unwrap();
         let root = Dir::open_ambient_dir(directory.path(), cap_std::ambient_authority()).unwrap();
@@ -298,6 +306,9 @@ mod tests {
             "/gitrepository/ns/app/b.tar.gz",
             "/gitrepository/ns/app/link.tar.gz",
             "/gitrepository/ns/app/.tmp-b.tar.gz",
+            "/gitrepository/ns/app/a.tar.gz.lock",
+            "/gitrepository/ns/app/a.tar.gz123",
+            "/gitrepository/ns/dir.tar.gz/a.tar.gz/x",
             "/gitrepository/ns/app/../../../secret",
             "/gitrepository/ns/app/%2e%2e/app/a.tar.gz",
             "//etc/passwd",

@@ -2,44 +2,39 @@
 //!
 //! gix's own backend hides the body of an error answer, cannot be interrupted while a server is silent, and hands credentials
 //! to a helper program's protocol. This one waits for each read only until the deadline, keeps what a server said when it
-//! refused (see [`Trouble`]), sends credentials to the host they are for and to no other, follows redirects of the first
-//! request only, never from https to http, and stops reading at a size limit.
+//! refused (see [`Trouble`]), and stops reading at a size limit.
+//!
+//! Redirects are followed as git does by default: those of the first request only, at most ten, never from https to http. From
+//! where one leads to another host, scheme or port, neither the `Authorization` header nor the client certificate goes along.
 //!
 //! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
+
+mod cause;
+mod client;
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use artifact::Redacted;
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Method, Url};
+use reqwest::{Client, Method, Url};
 
 use crate::credentials::Credentials;
 use crate::policy::Policy;
+use crate::proxies::Proxies;
 use crate::stop::{Ended, Stop};
-use crate::trouble::{Allowance, FirstTrouble, Trouble};
+use crate::trouble::{Allowance, FirstTrouble, Prelude, Trouble, legible};
+pub use cause::causes;
+use cause::is_unsent;
+pub use client::client;
 
 const MAX_REDIRECTS: usize = 10;
+/// How often the first question is put again when the connection was closed before it was asked. A server that turns a client
+/// away after the handshake says why, but what it says is read only if there is still time.
+const MORE_TRIES: usize = 2;
 /// How much of a refusal is kept for the message.
 const MAX_REFUSAL: usize = 4 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A client that trusts the system's authorities and, where given, those in `authorities` too. What is not a certificate there
-/// is passed over: the handshake then says what is missing.
-pub fn client(policy: &Policy, authorities: Option<&[u8]>) -> Result<Client, reqwest::Error> {
-    let certificates = authorities
-        .and_then(|pem| Certificate::from_pem_bundle(pem).ok())
-        .unwrap_or_default();
-    let builder = Client::builder()
-        .user_agent(concat!("git/2.0 (sluice ", env!("CARGO_PKG_VERSION"), ")"))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tls_certs_merge(certificates);
-    policy.apply(builder).build()
-}
 
 /// The HTTP half of a Git conversation.
 pub struct Backend {
@@ -49,10 +44,12 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// A backend that gives up when told to and takes no more than what is allowed from the server.
+    /// A backend that gives up when told to and takes no more than what is allowed from the server. `client` is one for the
+    /// credentials, see [`client`].
     pub fn new(
         client: Client,
         policy: Arc<Policy>,
+        proxies: Arc<Proxies>,
         credentials: &Credentials,
         stop: Stop,
         allowance: Allowance,
@@ -61,7 +58,8 @@ impl Backend {
         let link = Link {
             client,
             policy,
-            authorization: credentials.authorization.clone(),
+            proxies,
+            credentials: Arc::new(credentials.clone()),
             stop,
             allowance,
             trouble,
@@ -75,7 +73,8 @@ impl Backend {
 struct Link {
     client: Client,
     policy: Arc<Policy>,
-    authorization: Option<Redacted<String>>,
+    proxies: Arc<Proxies>,
+    credentials: Arc<Credentials>,
     stop: Stop,
     allowance: Allowance,
     trouble: FirstTrouble,
@@ -88,28 +87,42 @@ impl Link {
         method: Method,
         url: &Url,
         mut headers: HeaderMap,
-        body: Option<Vec<u8>>,
+        mut body: Option<Vec<u8>>,
     ) -> io::Result<reqwest::Response> {
         let verb = verb(&method);
         let allowed = self.policy.check_url(url);
         allowed.map_err(|refusal| self.trouble.set(Trouble::NotAllowed(refusal)))?;
-        if let Some(Ok(mut value)) = self
-            .authorization
-            .as_ref()
-            .map(|value| HeaderValue::from_str(value.expose()))
-        {
+        let authorization = self.credentials.authorization.as_ref();
+        if let Some(Ok(mut value)) = authorization.map(|value| HeaderValue::from_str(value.expose())) {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let mut request = self.client.request(method, url.clone()).headers(headers);
-        if let Some(body) = body {
-            request = request.body(body);
+        let mut again = if method == Method::GET { MORE_TRIES } else { 0 };
+        loop {
+            let mut request = self
+                .client
+                .request(method.clone(), url.clone())
+                .headers(headers.clone());
+            if let Some(body) = body.take() {
+                request = request.body(body);
+            }
+            match self.stop.wait(request.send()) {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) if again > 0 && is_unsent(&error) => again -= 1,
+                Ok(Err(error)) => return Err(self.broken(verb, url.as_str(), &error)),
+                Err(ended) => return Err(self.ended(verb, url.as_str(), ended)),
+            }
         }
-        match self.stop.wait(request.send()) {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.broken(verb, url.as_str(), &error)),
-            Err(ended) => Err(self.ended(verb, url.as_str(), ended)),
+    }
+
+    /// Goes on at another host, which gets to see nothing of who asks.
+    fn leave(&mut self) -> Result<(), String> {
+        let had_certificate = self.credentials.certificate.is_some();
+        self.credentials = Arc::new(self.credentials.for_other_hosts());
+        if had_certificate {
+            self.client = client(&self.policy, &self.proxies, &self.credentials)?;
         }
+        Ok(())
     }
 
     fn ended(&self, verb: &'static str, url: &str, ended: Ended) -> io::Error {
@@ -123,10 +136,26 @@ impl Link {
     }
 
     fn broken(&self, verb: &'static str, url: &str, error: &reqwest::Error) -> io::Error {
+        let mut detail = causes(error);
+        if is_unsent(error) && url.starts_with("https:") {
+            detail.push_str(match self.credentials.certificate {
+                None => ": the server may want a client certificate",
+                Some(_) => ": the server may not accept the client certificate",
+            });
+        }
         self.trouble.set(Trouble::Broken {
             verb,
             url: url.to_owned(),
-            detail: causes(error),
+            detail,
+        })
+    }
+
+    /// A redirect that is not followed.
+    fn lost(&self, url: &Url, why: &str) -> io::Error {
+        self.trouble.set(Trouble::Broken {
+            verb: "Get",
+            url: url.to_string(),
+            detail: format!("http redirect: {why}"),
         })
     }
 
@@ -153,6 +182,7 @@ impl Link {
                 verb,
                 url,
                 response,
+                prelude: Prelude::default(),
                 chunk: Cursor::default(),
             },
         )
@@ -172,26 +202,7 @@ async fn beginning(mut response: reqwest::Response) -> String {
             break;
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The reason at the end of the chain; the library's own introductions name the URL again.
-fn causes(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Some layers repeat the text of the layer below.
-        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
-            texts.push(text);
-        }
-        source = cause.source();
-    }
-    if texts.is_empty() {
-        error.to_string()
-    } else {
-        texts.join(": ")
-    }
+    legible(&bytes)
 }
 
 /// The body of an answer, read as it arrives.
@@ -200,6 +211,7 @@ pub struct Body {
     verb: &'static str,
     url: String,
     response: reqwest::Response,
+    prelude: Prelude,
     chunk: Cursor<Vec<u8>>,
 }
 
@@ -215,6 +227,7 @@ impl Read for Body {
                 Ok(Ok(None)) => return Ok(0),
                 Ok(Ok(Some(chunk))) => {
                     let allowed = link.allowance.take(chunk.len());
+                    let allowed = allowed.and_then(|()| self.prelude.take(&chunk));
                     allowed.map_err(|trouble| link.trouble.set(trouble))?;
                     self.chunk = Cursor::new(chunk.to_vec());
                 }
@@ -365,19 +378,11 @@ impl Http for Backend {
             if response.status().is_redirection()
                 && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
             {
-                let next = target.join(location).ok().filter(|next| next.as_str().ends_with(tail));
-                let Some(next) = next.filter(|next| is_safe(&target, next)) else {
-                    let detail = "the server redirects to where it cannot be followed".to_owned();
-                    let trouble = Trouble::Broken {
-                        verb: "Get",
-                        url: target.to_string(),
-                        detail,
-                    };
-                    return failing(Err(self.link.trouble.set(trouble)));
-                };
+                let next = failing(followed(&target, location, tail).map_err(|why| self.link.lost(&target, &why)))?;
                 if !is_same_host(&target, &next) {
                     // For good: what follows goes to the other host too.
-                    self.link.authorization = None;
+                    let left = self.link.leave();
+                    failing(left.map_err(|why| self.link.lost(&next, &why)))?;
                 }
                 target = next;
                 self.moved = target.as_str().strip_suffix(tail).map(str::to_owned);
@@ -392,12 +397,9 @@ impl Http for Backend {
                 body: BufReader::new(Answer::Known(Box::new(body))),
             });
         }
-        let detail = format!("stopped after {MAX_REDIRECTS} redirects");
-        failing(Err(self.link.trouble.set(Trouble::Broken {
-            verb: "Get",
-            url: url.to_owned(),
-            detail,
-        })))
+        failing(Err(self
+            .link
+            .lost(&target, &format!("too many redirects: more than {MAX_REDIRECTS}"))))
     }
 
     fn post(
@@ -454,17 +456,29 @@ fn header_map(lines: impl IntoIterator<Item = impl AsRef<str>>) -> HeaderMap {
     map
 }
 
-fn is_same_host(one: &Url, other: &Url) -> bool {
-    one.host_str() == other.host_str() && one.port_or_known_default() == other.port_or_known_default()
+/// Where a redirect leads, or why it is not followed: to http and https only, never from https to http, never with user
+/// information of the server's choosing, and to the same question at another place.
+fn followed(from: &Url, location: &str, tail: &str) -> Result<Url, String> {
+    let to = from
+        .join(location)
+        .map_err(|error| format!("to an address that cannot be read: {error}"))?;
+    match (from.scheme(), to.scheme()) {
+        ("https", "http") => return Err("changes scheme from \"https\" to \"http\"".to_owned()),
+        (_, "http" | "https") => {}
+        (_, other) => return Err(format!("unsupported scheme {other:?}")),
+    }
+    if !to.username().is_empty() || to.password().is_some() {
+        return Err("to an address with user information".to_owned());
+    }
+    if !to.as_str().ends_with(tail) {
+        let path = tail.split('?').next().unwrap_or_default();
+        return Err(format!("target {:?} does not end with {path}", to.path()));
+    }
+    Ok(to)
 }
 
-/// http and https only, never from https to http, and never with user information of the server's choosing.
-fn is_safe(from: &Url, to: &Url) -> bool {
-    let scheme = match (from.scheme(), to.scheme()) {
-        ("https", scheme) => scheme == "https",
-        (_, scheme) => matches!(scheme, "http" | "https"),
-    };
-    scheme && to.username().is_empty() && to.password().is_none()
+fn is_same_host(one: &Url, other: &Url) -> bool {
+    one.host_str() == other.host_str() && one.port_or_known_default() == other.port_or_known_default()
 }
 
 #[cfg(test)]
@@ -475,23 +489,52 @@ mod tests {
         Url::parse(text).unwrap()
     }
 
-    fn check(from: &str, to: &str, followed: bool, with_credentials: bool) {
-        let (from, to) = (url(from), url(to));
-        assert_eq!(
-            (is_safe(&from, &to), is_same_host(&from, &to)),
-            (followed, with_credentials),
-            "{from} {to}"
-        );
+    const TAIL: &str = "/info/refs?service=git-upload-pack";
+
+    /// Where a redirect leads and whether with credentials; or why not.
+    fn check(from: &str, location: &str, expected: Result<(&str, bool), &str>) {
+        let (from, location) = (url(&format!("{from}{TAIL}")), location.replace("TAIL", TAIL));
+        let found = followed(&from, &location, TAIL);
+        let found = found.map(|to| (to.as_str().replace(TAIL, ""), is_same_host(&from, &to)));
+        let expected = expected.map(|(to, same)| (to.to_owned(), same)).map_err(str::to_owned);
+        assert_eq!(found, expected, "{from} {location}");
     }
 
     #[test]
-    fn a_redirect_keeps_the_scheme_and_leaves_credentials_at_home() {
-        check("https://a/x", "https://a/y", true, true);
-        check("https://a/x", "https://b/x", true, false);
-        check("https://a/x", "http://a/x", false, false);
-        check("http://a/x", "https://a/x", true, false);
-        check("http://a:80/x", "http://a/x", true, true);
-        check("http://a/x", "ftp://a/x", false, false);
-        check("http://a/x", "http://u:p@a/x", false, true);
+    fn a_redirect_keeps_the_question_and_leaves_credentials_at_home() {
+        check("https://a/x", "https://a/yTAIL", Ok(("https://a/y", true)));
+        check("https://a/x", "/yTAIL", Ok(("https://a/y", true)));
+        check("https://a/x", "https://b/xTAIL", Ok(("https://b/x", false)));
+        check("https://a/x", "https://a:444/xTAIL", Ok(("https://a:444/x", false)));
+        check("http://a/x", "https://a/xTAIL", Ok(("https://a/x", false)));
+        check("http://a:80/x", "http://a/xTAIL", Ok(("http://a/x", true)));
+    }
+
+    #[test]
+    fn redirects_that_lead_astray_are_not_followed() {
+        let text = "changes scheme from \"https\" to \"http\"";
+        check("https://a/x", "http://a/xTAIL", Err(text));
+        check("http://a/x", "ftp://a/xTAIL", Err("unsupported scheme \"ftp\""));
+        check("http://a/x", "file:///etc/TAIL", Err("unsupported scheme \"file\""));
+        check(
+            "http://a/x",
+            "http://u:p@a/xTAIL",
+            Err("to an address with user information"),
+        );
+        check(
+            "http://a/x",
+            "/login",
+            Err("target \"/login\" does not end with /info/refs"),
+        );
+        check(
+            "http://a/x",
+            "/info/refs",
+            Err("target \"/info/refs\" does not end with /info/refs"),
+        );
+        check(
+            "http://a/x",
+            "http://[",
+            Err("to an address that cannot be read: invalid IPv6 address"),
+        );
     }
 }

@@ -1,17 +1,16 @@
-//! Who asks: from the Secret that `spec.secretRef` names (and the user information of the URL) to what the transport sends.
+//! From the Secret that `spec.secretRef` names (and the user information of the URL) to what the transport sends.
 //!
-//! Pure: the Secret's data comes in, credentials or the reason why there are none come out. What is secret is kept in a type
-//! that cannot be printed. Client certificates are recognised but belong to `unsupported`.
-
-use std::collections::BTreeMap;
+//! Pure: the Secret's data comes in, credentials or the reason why there are none come out. What is secret is kept in a
+//! type that cannot be printed. What a cloud or GitHub gives for other keys of the Secret is not known here.
 
 use git::Credentials;
+use git::credentials::{Certificate, certificate};
 use git::ssh::{self, Identity};
 use git::url::{RemoteUrl, Scheme};
 use runtime::redact::Redacted;
 
-/// The data of a Secret.
-pub type Data = BTreeMap<String, Vec<u8>>;
+use super::provider::is_sendable;
+use super::{Data, text};
 
 /// Why there are no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,34 +30,39 @@ pub enum Error {
     /// A key whose value cannot be sent in a header.
     #[error("invalid '{0}' auth option: '{1}' holds characters that cannot be sent")]
     Unsendable(&'static str, &'static str),
+    /// `tls.crt` and `tls.key` are no certificate with its key.
+    #[error(transparent)]
+    Certificate(#[from] certificate::Error),
 }
-
-/// The key that says a Secret is meant for a GitHub App.
-pub const GITHUB_APP_ID: &str = "githubAppID";
 
 /// The credentials for `url` from the Secret's data, empty when there is no Secret.
 pub fn credentials(url: &RemoteUrl, secret: &Data) -> Result<Credentials, Error> {
     match url.scheme() {
         Scheme::Ssh => over_ssh(secret),
         Scheme::Http => over_http(url, secret),
-        Scheme::Https => {
-            let authorities = ["ca.crt", "caFile"]
-                .iter()
-                .find_map(|key| secret.get(*key))
-                .filter(|pem| !pem.is_empty());
-            Ok(Credentials {
-                authorities: authorities.cloned(),
-                ..over_http(url, secret)?
-            })
-        }
+        Scheme::Https => Ok(Credentials {
+            authorities: authorities(secret),
+            certificate: certificate(secret)?,
+            ..over_http(url, secret)?
+        }),
     }
 }
 
-/// Whether the Secret carries a client certificate that would be used.
-pub fn has_client_certificate(secret: &Data) -> bool {
-    ["tls.crt", "tls.key"]
-        .iter()
-        .all(|key| secret.get(*key).is_some_and(|value| !value.is_empty()))
+/// The certificates that are trusted beside the system's. An empty `ca.crt` is none.
+pub fn authorities(secret: &Data) -> Option<Vec<u8>> {
+    ["ca.crt", "caFile"].iter().find_map(|key| filled(secret, key)).cloned()
+}
+
+/// The certificate to show to servers that ask for one. Half a pair is none, as for Flux.
+pub fn certificate(secret: &Data) -> Result<Option<Certificate>, certificate::Error> {
+    match (filled(secret, "tls.crt"), filled(secret, "tls.key")) {
+        (Some(chain), Some(key)) => Certificate::new(chain, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn filled<'a>(secret: &'a Data, key: &str) -> Option<&'a Vec<u8>> {
+    secret.get(key).filter(|value| !value.is_empty())
 }
 
 /// The user's name comes from the URL alone, and the public key is that of the private one.
@@ -100,31 +104,17 @@ fn over_http(url: &RemoteUrl, secret: &Data) -> Result<Credentials, Error> {
     }
 }
 
-fn is_sendable(token: &str) -> bool {
-    token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-}
-
-fn text(secret: &Data, key: &str) -> String {
-    secret
-        .get(key)
-        .map(|value| String::from_utf8_lossy(value).into_owned())
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::data;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
 
     /// The header sent and the CA trusted, or the message.
     fn check(url: &str, secret: &[(&str, &str)], expected: Result<(&str, &str), &str>) {
         let url = RemoteUrl::parse(url).unwrap();
-        let secret: Data = secret
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()))
-            .collect();
-        let found = credentials(&url, &secret);
+        let found = credentials(&url, &data(secret));
         let found = found.map(|c| {
             let header = c.authorization.map(|value| value.expose().clone()).unwrap_or_default();
             let decoded = header
@@ -181,7 +171,19 @@ mod tests {
     fn a_certificate_authority_counts_over_https_only() {
         check("https://h/r", &[("ca.crt", "new"), ("caFile", "old")], Ok(("", "new")));
         check("https://h/r", &[("caFile", "old")], Ok(("", "old")));
+        check("https://h/r", &[("ca.crt", ""), ("caFile", "old")], Ok(("", "old")));
         check("http://h/r", &[("ca.crt", "new")], Ok(("", "")));
+    }
+
+    #[test]
+    fn a_client_certificate_counts_over_https_and_with_its_key_only() {
+        let (chain, key) = (("tls.crt", "no certificate"), ("tls.key", "no key"));
+        for half in [&[chain][..], &[key], &[chain, ("tls.key", "")], &[("tls.crt", ""), key]] {
+            check("https://h/r", half, Ok(("", "")));
+        }
+        check("http://h/r", &[chain, key], Ok(("", "")));
+        let text = "tls: failed to find any PEM data in certificate input: a CERTIFICATE block is expected";
+        check("https://h/r", &[chain, key], Err(text));
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! The walk through a tree.
+
+use artifact::Limits;
+use git::Tree;
+use git::tree::{Damage, Node, What};
+
+use super::listing::{Content, Entry, Listing, MAX_IGNORE_FILE, Source};
+use super::{Bounds, Error, Sparse, object};
+use crate::ignore;
+use crate::names::{self, Unfit};
+
+/// Lists what a checkout of the tree would hold, and reads the `.sourceignore` files in it.
+///
+/// # Errors
+/// See [`Error`]; also when an entry of the sparse checkout leads to nothing.
+pub fn list(tree: &Tree, sparse: &Sparse, bounds: Bounds) -> Result<Listing, Error> {
+    let mut walk = Walk {
+        tree,
+        sparse,
+        limits: bounds.whole,
+        listing: Listing::default(),
+    };
+    walk.directory(tree.root(), b"", 0)?;
+    sparse.check(&walk.listing)?;
+    Ok(walk.listing)
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    sparse: &'a Sparse,
+    limits: Limits,
+    listing: Listing,
+}
+
+impl Walk<'_> {
+    /// Lists a directory whose children's paths begin with the prefix.
+    fn directory(&mut self, node: Node, prefix: &[u8], depth: usize) -> Result<(), Error> {
+        let path = prefix.strip_suffix(b"/").unwrap_or(prefix);
+        if depth > self.limits.depth {
+            let text = format!(
+                "{} levels of directories at '{}'",
+                self.limits.depth,
+                names::shown(path)
+            );
+            return Err(Error::Limit(text));
+        }
+        let children = self.tree.directory(node).map_err(|damage| match damage {
+            Damage::Name(name) => Error::Name(names::shown(&[prefix, name.as_bytes()].concat())),
+            Damage::Object(detail) => object(path, node, detail),
+        })?;
+        for child in &children {
+            let name = [prefix, &child.name[..]].concat();
+            if names::is_git_directory(&child.name) {
+                return Err(Error::Unfit {
+                    path: names::shown(&name),
+                    why: Unfit::GitDirectory,
+                });
+            }
+            match child.what {
+                What::File { executable } if self.sparse.takes(&name) => {
+                    if child.name == ignore::FILE.as_bytes() {
+                        self.ignore_file(child.node, path, &name)?;
+                    }
+                    let source = Source::Tree(child.node);
+                    self.push(name, Content::File { source, executable })?;
+                }
+                What::Link if self.sparse.takes(&name) => self.push(name, Content::Link)?,
+                What::Directory => self.below(child.node, name, depth, false)?,
+                What::Module => match self.tree.module(&String::from_utf8_lossy(&name)) {
+                    Some(module) => {
+                        let is_taken = self.sparse.takes(&name);
+                        self.below(module, name, depth, is_taken)?;
+                    }
+                    None if self.sparse.takes(&name) => self.push(name, Content::Directory)?,
+                    None => {}
+                },
+                What::File { .. } | What::Link => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory and what is in it. A sparse checkout makes no directory for nothing, unless it takes it for itself.
+    fn below(&mut self, node: Node, name: Vec<u8>, depth: usize, is_taken: bool) -> Result<(), Error> {
+        let prefix = [&name[..], b"/"].concat();
+        if !is_taken && !self.sparse.leads_to(&prefix) {
+            return Ok(());
+        }
+        let before = self.listing.entries.len();
+        self.push(name, Content::Directory)?;
+        self.directory(node, &prefix, depth + 1)?;
+        if !is_taken && self.sparse.is_partial() && self.listing.entries.len() == before + 1 {
+            self.listing.entries.truncate(before);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, name: Vec<u8>, content: Content) -> Result<(), Error> {
+        self.listing.push(Entry { name, content }, self.limits.entries)
+    }
+
+    fn ignore_file(&mut self, node: Node, directory: &[u8], path: &[u8]) -> Result<(), Error> {
+        let mut content = Vec::new();
+        let read = self.tree.content(node, &mut content);
+        read.map_err(|damage| object(path, node, damage.to_string()))?;
+        content.truncate(MAX_IGNORE_FILE);
+        let directory = String::from_utf8_lossy(directory).into_owned();
+        let content = String::from_utf8_lossy(&content).into_owned();
+        self.listing.ignore_files.push((directory, content));
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! What `spec.sparseCheckout` takes of a tree.
+//!
+//! The rule is go-git's, which users rely on: a file is taken when its path *begins with the text* of an entry, so `apps` also
+//! takes `apps-old/x`, and files of the root are left out unless an entry names them. A leading `./` is dropped. Afterwards
+//! each entry has to exist. Submodules are taken by the same rule as if their files were part of the tree.
+
+use super::Error;
+use super::listing::{Listing, within};
+
+/// The part of a tree that is wanted; the default is all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Sparse {
+    entries: Vec<String>,
+}
+
+impl Sparse {
+    /// What the entries of `spec.sparseCheckout` take; none take all.
+    pub fn new(entries: &[String]) -> Self {
+        Self {
+            entries: entries.to_vec(),
+        }
+    }
+
+    /// Whether some of the tree may be left out.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Whether a file with this path is taken.
+    pub(super) fn takes(&self, path: &[u8]) -> bool {
+        self.entries.is_empty() || self.prefixes().any(|prefix| path.starts_with(prefix))
+    }
+
+    /// Whether something in a directory may be taken; its path ends with a slash.
+    pub(super) fn leads_to(&self, directory: &[u8]) -> bool {
+        self.takes(directory) || self.prefixes().any(|prefix| prefix.starts_with(directory))
+    }
+
+    /// Whether every entry has led to something.
+    pub(super) fn check(&self, listing: &Listing) -> Result<(), Error> {
+        for entry in &self.entries {
+            let path = within(entry);
+            if !path.is_empty() && listing.find(path.as_bytes()).is_none() {
+                return Err(Error::Sparse {
+                    entry: entry.clone(),
+                    path,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .map(|entry| entry.strip_prefix("./").unwrap_or(entry).as_bytes())
+    }
+}

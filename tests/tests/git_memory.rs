@@ -1,0 +1,168 @@
+//! How much memory the Git client takes at most, in a process of its own: lists of many references and packs that are made to
+//! take much. The figures are printed; the limits are what has to hold.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use git::ssh::{Algorithms, Identity};
+use git::{Client, Commit, Config, Policy, Proxies, Reference, RemoteUrl, Request};
+use tests::git_server::GitServer;
+use tests::pack::{self, Kind};
+use tests::raw_server::{RawServer, repository};
+use tests::ssh_server::{Options, SshServer};
+use tokio::runtime::Runtime;
+
+/// A client and the runtime it works on.
+struct Stage {
+    _runtime: Runtime,
+    client: Client,
+}
+
+impl Stage {
+    fn new() -> Result<Self> {
+        tests::use_ring();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let config = Config {
+            scratch: "git-memory-test-",
+            slots: 4,
+            policy: Policy::default(),
+            proxies: Proxies::default(),
+            ssh: Algorithms::default(),
+            cache: None,
+        };
+        let client = Client::new(config, runtime.handle().clone())?;
+        Ok(Self {
+            _runtime: runtime,
+            client,
+        })
+    }
+
+    fn get(&self, request: &Request) -> Result<Commit, String> {
+        self.client.get(request).map_err(|error| error.to_string())
+    }
+}
+
+fn request(url: &str) -> Result<Request> {
+    Ok(Request::new(RemoteUrl::parse(url)?, Reference::any(None)))
+}
+
+/// The most memory that this process has had since it was last asked, in MiB.
+fn peak() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("no VmHWM")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    fs::write("/proc/self/clear_refs", "5")?;
+    Ok(kilobytes >> 10)
+}
+
+/// What the work takes more than the process has without it, in MiB.
+fn measured<T>(what: &str, work: impl FnOnce() -> T) -> Result<(T, u64)> {
+    peak()?;
+    let before = peak()?;
+    let start = Instant::now();
+    let done = work();
+    let most = peak()?;
+    let grown = most.saturating_sub(before);
+    println!("{what}: {:?}, {grown} MiB more than {before} MiB", start.elapsed());
+    Ok((done, grown))
+}
+
+#[test]
+fn memory_is_bounded_whatever_servers_do() -> Result<()> {
+    let stage = Stage::new()?;
+    many_references(&stage)?;
+    bombs(&stage)
+}
+
+/// Ten and a hundred thousand references, over both protocols.
+fn many_references(stage: &Stage) -> Result<()> {
+    let (web, shell) = (
+        GitServer::start()?,
+        SshServer::start_with(&Options {
+            // Without this word servers speak the oldest protocol, which lists everything.
+            config: vec!["AcceptEnv NOTHING".to_owned()],
+            ..Options::default()
+        })?,
+    );
+    let key = shell.authorize("ed25519", "")?;
+    for (count, most) in [(10_000, 40), (100_000, 120)] {
+        for is_old in [false, true] {
+            let name = format!("app-{count}");
+            let repo = if is_old {
+                shell.create(&name)?
+            } else {
+                web.create(&name)?
+            };
+            let id = repo.commit_files("one", &[("a", "1")])?;
+            let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted\n");
+            for number in 0..count {
+                writeln!(packed, "{id} refs/heads/team/branch-{number:06}")?;
+            }
+            writeln!(packed, "{id} refs/tags/v1.2.3")?;
+            fs::write(repo.bare().join("packed-refs"), packed)?;
+            let mut request = request(repo.url())?;
+            if is_old {
+                request.credentials.ssh = Some(Identity::new(&key, None, &shell.known_hosts()?)?);
+            }
+            let last = format!("team/branch-{:06}", count - 1);
+            for (what, reference) in [
+                ("branch", Reference::Branch(last)),
+                ("version", Reference::SemVer("1.x".to_owned())),
+                ("missing", Reference::Branch("missing".to_owned())),
+            ] {
+                let request = Request {
+                    reference,
+                    ..request.clone()
+                };
+                let what = format!("{count} references, {what}, old protocol: {is_old}");
+                let (found, grown) = measured(&what, || stage.get(&request))?;
+                match found {
+                    Ok(commit) => assert_eq!(commit.id.to_string(), id.clone(), "{what}"),
+                    Err(error) => assert!(
+                        what.contains("missing") && error.contains("couldn't find"),
+                        "{what}: {error}"
+                    ),
+                }
+                assert!(grown < most, "{what}: {grown} MiB");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Packs of a few kilobytes that unpack to gigabytes.
+fn bombs(stage: &Stage) -> Result<()> {
+    let size = 15 << 20;
+    for (what, count, leaves) in [("chain", 60, 0), ("comb", 60, 4)] {
+        let (mut pack, id) = pack::commit(b"1")?;
+        let mut last = pack.add(Kind::Blob, &vec![0; size])?;
+        for number in 0..count {
+            // They keep alive what they are made of until their turn comes, which is after that of the next one.
+            for leaf in 1..=leaves {
+                pack.add_changed(last, size, u32::to_le_bytes(leaf << 20 | number))?;
+            }
+            last = pack.add_changed(last, size, u32::to_le_bytes(number))?;
+        }
+        let bytes = pack.finish(None);
+        let server = RawServer::start(repository(&[format!("{id} HEAD")], &bytes))?;
+        let mut request = request(&format!("{}/app.git", server.url()))?;
+        request.timeout = Duration::from_secs(20);
+        let what = format!("{what} of {count} changes, {} bytes", bytes.len());
+        let (found, grown) = measured(&what, || stage.get(&request).map(drop))?;
+        println!("{what}: {found:?}");
+        assert!(grown < 900, "{what}: {grown} MiB");
+        if let Err(error) = found {
+            let is_clear = error.contains("bytes of memory") || error.contains("deadline exceeded");
+            assert!(is_clear, "{what}: {error}");
+        }
+    }
+    Ok(())
+}
