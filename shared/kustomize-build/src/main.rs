@@ -60,12 +60,13 @@ fn build(arguments: &Arguments, files: &dyn Files, dir: &str, network: &dyn Fetc
     if !arguments.remote.no_remote_bases {
         builder = builder.fetch(network);
     }
-    let built = builder.build(dir).map_err(|error| error.to_string())?;
-    for warning in &built.warnings {
+    let objects = builder.objects(dir).map_err(|error| error.to_string())?;
+    for warning in &objects.warnings {
         eprintln!("{warning}");
     }
-    output::write(&built.objects, &arguments.output)?;
-    Ok(built.objects.len())
+    let count = objects.len();
+    output::write(objects, &arguments.output)?;
+    Ok(count)
 }
 
 /// The files to build from, and what to build in them: for a directory the whole file system, since bases may be anywhere;

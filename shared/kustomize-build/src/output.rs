@@ -5,29 +5,44 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use cap_std::fs::Dir;
-use kustomize::{BuiltObject, file_names};
+use kustomize::{BuiltObject, Objects, file_names};
 use serde_json::Value;
+
+/// How many bytes are written at once.
+const BUFFER: usize = 1 << 16;
 
 /// Writes the objects to `path`, to standard output if that is empty.
 ///
 /// # Errors
 /// What cannot be written, and why.
-pub(crate) fn write(objects: &[BuiltObject], path: &OsStr) -> Result<(), String> {
+pub(crate) fn write(objects: Objects, path: &OsStr) -> Result<(), String> {
     let path = Path::new(path);
     if path.is_dir() {
-        return write_each(objects, path);
+        return write_each(&objects.collect::<Vec<_>>(), path);
     }
-    let text = yaml::to_string_all(objects.iter().map(|built| &built.object));
     if path.as_os_str().is_empty() {
-        let mut out = std::io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = write_all(objects, std::io::stdout().lock());
         return written.map_err(|error| format!("standard output: {error}"));
     }
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    let written = File::create(path).and_then(|file| write_all(objects, file));
+    written.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes one object after the other, so that only one at a time is there as text.
+fn write_all(objects: Objects, out: impl Write) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    for (at, built) in objects.enumerate() {
+        if at > 0 {
+            out.write_all(b"---\n")?;
+        }
+        out.write_all(yaml::to_string(&built.object).as_bytes())?;
+    }
+    out.flush()
 }
 
 fn write_each(objects: &[BuiltObject], path: &Path) -> Result<(), String> {

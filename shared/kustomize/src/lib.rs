@@ -85,6 +85,35 @@ pub struct Built {
     pub fetched: Vec<Remote>,
 }
 
+/// The objects a build comes to, in output order, each made when it is asked for. Until then it is in the form in which it was
+/// built, which takes much less memory than JSON: for those who only write objects somewhere.
+pub struct Objects {
+    /// As [`Built::warnings`].
+    pub warnings: Vec<String>,
+    /// As [`Built::fetched`].
+    pub fetched: Vec<Remote>,
+    pub(crate) left: std::vec::IntoIter<resource::Resource>,
+}
+
+impl Iterator for Objects {
+    type Item = BuiltObject;
+
+    fn next(&mut self) -> Option<BuiltObject> {
+        let resource = self.left.next()?;
+        Some(BuiltObject {
+            object: resource.node.into_json(),
+            origin: resource.place,
+            touched_by: resource.touched_by,
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Objects {}
+
 /// A build: where it reads, what it may do.
 pub struct Builder<'a> {
     pub(crate) files: &'a dyn Files,
@@ -136,6 +165,28 @@ impl<'a> Builder<'a> {
     /// Whatever makes `kustomize build` fail, a limit of the options exceeded, or a field that is not supported. No text of an
     /// error holds credentials of a URL.
     pub fn build(&self, dir: &str) -> Result<Built, Error> {
+        let mut objects = self.objects(dir)?;
+        Ok(Built {
+            warnings: std::mem::take(&mut objects.warnings),
+            fetched: std::mem::take(&mut objects.fetched),
+            objects: objects.collect(),
+        })
+    }
+
+    /// Builds as [`Builder::build`] does; nothing fails any more when the objects are taken.
+    ///
+    /// ```
+    /// # let (mut files, options) = (kustomize::MemoryFiles::default(), kustomize::Options::default());
+    /// files.insert("kustomization.yaml", "configMapGenerator: [{name: app}]\n")?;
+    /// for built in kustomize::Builder::new(&files, &options).objects("")? {
+    ///     assert_eq!(built.object["kind"], "ConfigMap");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn objects(&self, dir: &str) -> Result<Objects, Error> {
         build::build(self, dir).map_err(Error::redacted)
     }
 }

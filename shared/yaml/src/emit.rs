@@ -9,12 +9,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::{Quoting, number, order, resolve};
+use crate::style::{Style, is_break, is_printable, is_simple_key, style};
+use crate::{number, order};
 
 const INDENT: usize = 2;
 const WIDTH: usize = 80;
-/// A longer key is written as `? key`.
-const SIMPLE_KEY_BYTES: usize = 128;
 
 /// `value` as one YAML document, byte for byte as `kustomize build` and sigs.k8s.io/yaml print it; ends with a newline.
 pub fn to_string(value: &Value) -> String {
@@ -34,15 +33,6 @@ pub fn to_string_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> String 
         all.push_str(&to_string(value));
     }
     all
-}
-
-/// How a scalar is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
-    Plain,
-    SingleQuoted,
-    DoubleQuoted,
-    Literal,
 }
 
 /// A text being written.
@@ -370,155 +360,6 @@ pub(crate) fn block_hints(text: &str) -> String {
         hints.push('+');
     }
     hints
-}
-
-/// What the characters of a text allow.
-pub(crate) struct Facts {
-    /// It has line breaks.
-    pub multiline: bool,
-    /// It needs no quotes.
-    pub plain: bool,
-    /// It needs no quotes in brackets.
-    pub flow_plain: bool,
-    /// Single quotes will do.
-    pub single_quoted: bool,
-    /// It can be a block.
-    pub block: bool,
-}
-
-impl Facts {
-    /// Looks at a text. `tabs` is whether blocks may hold tabs, as they may for yaml.v3.
-    pub fn of(text: &str, tabs: bool) -> Self {
-        if text.is_empty() {
-            return Self {
-                multiline: false,
-                plain: true,
-                flow_plain: false,
-                single_quoted: true,
-                block: false,
-            };
-        }
-        let mut facts = Self {
-            multiline: false,
-            plain: true,
-            flow_plain: true,
-            single_quoted: true,
-            block: true,
-        };
-        if text.starts_with("---") || text.starts_with("...") {
-            facts.plain = false;
-        }
-        let blank = |c: char| c == ' ' || c == '\t';
-        let (mut previous_space, mut previous_break, mut after_blank) = (false, false, true);
-        for (at, c) in text.char_indices() {
-            let rest = &text[at + c.len_utf8()..];
-            let before_blank = rest.chars().next().is_none_or(blank);
-            let indicator = match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
-                    if at == 0 =>
-                {
-                    true
-                }
-                '?' | '-' if at == 0 => before_blank,
-                ':' => before_blank,
-                '#' => after_blank,
-                _ => false,
-            };
-            if indicator {
-                facts.plain = false;
-            }
-            if matches!(c, ':' | '?') || (at > 0 && matches!(c, ',' | '[' | ']' | '{' | '}')) {
-                facts.flow_plain = false;
-            }
-            if !is_printable(c) {
-                facts.plain = false;
-                facts.single_quoted = false;
-                facts.block &= tabs && c == '\t';
-            }
-            let edge = at == 0 || rest.is_empty();
-            if c == ' ' {
-                if edge {
-                    facts.plain = false;
-                }
-                if rest.is_empty() {
-                    facts.block = false;
-                }
-                if previous_break {
-                    facts.plain = false;
-                    facts.single_quoted = false;
-                }
-            } else if is_break(c) {
-                facts.multiline = true;
-                facts.plain = false;
-                if previous_space {
-                    facts.single_quoted = false;
-                    facts.block = false;
-                }
-            }
-            previous_space = c == ' ';
-            previous_break = is_break(c);
-            after_blank = blank(c) || is_break(c) || c == '\0';
-        }
-        facts.flow_plain &= facts.plain;
-        facts
-    }
-}
-
-fn is_simple_key(key: &str) -> bool {
-    let key = through_json(key);
-    key.len() <= SIMPLE_KEY_BYTES && (reads_plain(&key) || !Facts::of(&key, false).multiline)
-}
-
-/// Whether it can be seen at once that a text needs nothing but its characters, as most do.
-fn reads_plain(text: &str) -> bool {
-    resolve::is_text(text)
-        && text.bytes().all(|c| matches!(c, b' '..=b'~') && c != b':' && c != b'#')
-        && !text.ends_with(' ')
-}
-
-fn style(text: &str, simple_key: bool) -> Style {
-    if reads_plain(text) {
-        return Style::Plain;
-    }
-    let facts = Facts::of(text, false);
-    let wanted = if text.contains('\n') {
-        Style::Literal
-    } else if resolve::needs_quotes(text) {
-        Style::DoubleQuoted
-    } else {
-        Style::Plain
-    };
-    match wanted {
-        _ if simple_key && facts.multiline => Style::DoubleQuoted,
-        Style::Literal if facts.block && !simple_key => Style::Literal,
-        Style::Plain if facts.plain => Style::Plain,
-        Style::Plain if facts.single_quoted => Style::SingleQuoted,
-        Style::Plain | Style::SingleQuoted | Style::DoubleQuoted | Style::Literal => Style::DoubleQuoted,
-    }
-}
-
-/// Whether yaml.v3 can put `text` into a block scalar (`|` or `>`).
-pub(crate) fn fits_block(text: &str) -> bool {
-    Facts::of(text, true).block
-}
-
-/// Go's idea of printable stops at U+FFFD: what lies beyond is escaped.
-fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{A0}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}') && c != '\u{FEFF}'
-}
-
-pub(crate) fn is_break(c: char) -> bool {
-    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
-/// How kustomize writes a string that nobody has written in another way.
-pub fn quoting(text: &str) -> Quoting {
-    match style(text, false) {
-        Style::Plain => Quoting::Plain,
-        Style::SingleQuoted => Quoting::Single,
-        Style::DoubleQuoted => Quoting::Double,
-        Style::Literal => Quoting::Literal,
-    }
 }
 
 /// What kustomize makes of a string that it writes as JSON and reads as YAML, which it does wherever it hands something on.

@@ -31,15 +31,19 @@ mod parse;
 mod quotes;
 mod refold;
 mod resolve;
+mod style;
 mod styled;
 mod timestamp;
 
-pub use emit::{quoting, through_json, to_string, to_string_all};
+pub use emit::{through_json, to_string, to_string_all};
 pub use error::{Error, ErrorKind};
 pub use mapping::{Flaw, FlawKind};
 pub use node::{Node, Position, Value};
 pub use order::natural_order;
-pub use parse::{MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_EXPANDED_NODES, MAX_TEXT_BYTES, parse, parse_json, parse_tolerant};
+pub use parse::{
+    Documents, MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_EXPANDED_NODES, MAX_TEXT_BYTES, parse, parse_json, parse_tolerant,
+};
 pub use refold::refold;
-pub use resolve::Dialect;
+pub use resolve::{Dialect, is_timestamp};
+pub use style::quoting;
 pub use styled::{Comments, Content, Quoting, ScalarKind, Styled, StyledDocument, StyledScalar, read_styled};

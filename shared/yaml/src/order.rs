@@ -55,6 +55,11 @@ fn leading_number(text: &str, start: i64) -> (i64, usize) {
 
 /// Sorts keys by [`natural_order`]: a merge sort of our own, since the standard one may panic on an order with cycles.
 pub(crate) fn sort_keys<'a>(mut keys: Vec<&'a String>) -> Vec<&'a String> {
+    // Letters alone are ordered as they come.
+    let is_word = |key: &&String| key.bytes().all(|c| c.is_ascii_alphabetic());
+    if keys.iter().all(is_word) && keys.is_sorted() {
+        return keys;
+    }
     // Without digits the order has no cycles, and any sort will do.
     if !keys.iter().any(|key| key.bytes().any(|c| c.is_ascii_digit())) {
         keys.sort_by(|a, b| natural_order(a, b));

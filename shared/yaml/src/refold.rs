@@ -3,17 +3,17 @@
 
 use libyaml_safer::{EventData, Parser};
 
-use crate::emit;
+use crate::{emit, style};
 
 /// A `>` text after kustomize's writer has written it in folded style and its reader has read it again.
 pub fn refold(text: &str) -> String {
     // Single breaks between words and one at the end survive; so does what the writer does not write folded at all.
-    let suspicious = text.starts_with(|c| c == ' ' || emit::is_break(c))
+    let suspicious = text.starts_with(|c| c == ' ' || style::is_break(c))
         || text.contains("\n\n")
         || text.contains("\n ")
         || text.contains("\n\t")
-        || text.chars().any(|c| emit::is_break(c) && c != '\n');
-    if !suspicious || !emit::fits_block(text) {
+        || text.chars().any(|c| style::is_break(c) && c != '\n');
+    if !suspicious || !style::fits_block(text) {
         return text.to_owned();
     }
     reread(&write(text)).unwrap_or_else(|| text.to_owned())
@@ -24,7 +24,7 @@ fn write(text: &str) -> String {
     writer.block_start('>', text);
     writer.line_break('\n');
     writer.folded_lines(text, 2);
-    if !text.ends_with(emit::is_break) {
+    if !text.ends_with(style::is_break) {
         // The hints strip it again; the reader cannot do without.
         writer.line_break('\n');
     }

@@ -36,8 +36,9 @@ pub(crate) fn is_text(text: &str) -> bool {
 /// The length of the longest word that is no text, `false`.
 const LONGEST_WORD: usize = 5;
 
-/// Whether an untagged plain scalar is a timestamp.
-pub(crate) fn is_timestamp(text: &str) -> bool {
+/// Whether a text without quotes and tag is a timestamp to Go's libraries: a date such as `2001-12-14`, alone or with a time in
+/// one of three forms.
+pub fn is_timestamp(text: &str) -> bool {
     timestamp::parse(text).is_some()
 }
 

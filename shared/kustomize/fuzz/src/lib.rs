@@ -1,8 +1,24 @@
-//! What the fuzz targets share: inputs of several parts in one readable text, builds of trees in memory, and what has to
-//! hold for every build. Not here: what is fuzzed, which is a file of `targets` each.
+//! What has to hold whatever is built: a function of `checks` for each target, which panics where it does not, and here what
+//! they share: inputs of several parts in one readable text, builds of trees in memory, and what holds for every build. The
+//! fuzzer makes the inputs; `tests/corpora.rs` of the library tries those that are kept in `corpus`.
+
+pub mod checks;
 
 use kustomize::{Limits, LoadRestriction, MemoryFiles, Options};
 use serde_json::Value;
+
+/// What a target does with an input.
+pub type Check = fn(&str);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Check); 6] = [
+    ("json_patch", checks::json_patch),
+    ("kustomization", checks::kustomization),
+    ("replacements", checks::replacements),
+    ("strategic_merge", checks::strategic_merge),
+    ("tree", checks::tree),
+    ("yaml", checks::yaml),
+];
 
 /// Limits small enough for thousands of builds a second and large enough for everything to happen.
 fn options() -> Options {
@@ -21,7 +37,7 @@ fn options() -> Options {
 }
 
 /// The parts of an input: what stands between lines that start with `===`, each with what such a line says behind that.
-pub fn parts(input: &str) -> Vec<(&str, &str)> {
+fn parts(input: &str) -> Vec<(&str, &str)> {
     let mut parts = Vec::new();
     let (mut name, mut start, mut at) = ("", 0, 0);
     for line in input.split_inclusive('\n') {
@@ -36,16 +52,19 @@ pub fn parts(input: &str) -> Vec<(&str, &str)> {
 }
 
 /// A tree of these files. What has no path that a file of a tree can have is left out.
-pub fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> MemoryFiles {
+fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> MemoryFiles {
     let mut tree = MemoryFiles::default();
-    for (path, content) in files.into_iter().filter(|(path, _)| !path.trim_matches(['.', '/']).is_empty()) {
+    for (path, content) in files
+        .into_iter()
+        .filter(|(path, _)| !path.trim_matches(['.', '/']).is_empty())
+    {
         let _ = tree.insert(path, content);
     }
     tree
 }
 
 /// Builds the tree twice and checks what has to hold whatever is in it. An error is an answer like any other.
-pub fn check(files: &MemoryFiles) {
+fn check(files: &MemoryFiles) {
     let first = kustomize::build(files, "", &options());
     let second = kustomize::build(files, "", &options());
     match (first, second) {
@@ -53,13 +72,15 @@ pub fn check(files: &MemoryFiles) {
             assert!(first == second, "built twice, the objects differ");
             first.iter().for_each(|built| readable(&built.object));
         }
-        (Err(first), Err(second)) => assert_eq!(first.to_string(), second.to_string(), "built twice, the errors differ"),
+        (Err(first), Err(second)) => {
+            assert_eq!(first.to_string(), second.to_string(), "built twice, the errors differ")
+        }
         (first, second) => panic!("built twice: {:?}, then {:?}", first.err(), second.err()),
     }
 }
 
 /// What is printed reads as what it was printed from.
-pub fn readable(value: &Value) {
+fn readable(value: &Value) {
     if odd(value) {
         return;
     }
@@ -90,7 +111,9 @@ fn odd(value: &Value) -> bool {
 pub fn tolerate_caught_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let caught = info.location().is_some_and(|place| place.file().contains("libyaml-safer"));
+        let caught = info
+            .location()
+            .is_some_and(|place| place.file().contains("libyaml-safer"));
         if !caught {
             default(info);
         }

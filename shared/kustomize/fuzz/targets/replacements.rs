@@ -1,16 +1,6 @@
-//! Replacements: the objects, then the list of `replacements`.
+//! The target `replacements`, see the function of this name.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-const KUSTOMIZATION: &str = "resources: [objects.yaml]\nreplacements: [{path: replacements.yaml}]\n";
-
-fuzz_target!(init: kustomize_fuzz::tolerate_caught_panics(), |input: &str| {
-    if let [(_, objects), (_, replacements)] = kustomize_fuzz::parts(input)[..] {
-        kustomize_fuzz::check(&kustomize_fuzz::tree([
-            ("kustomization.yaml", KUSTOMIZATION),
-            ("objects.yaml", objects),
-            ("replacements.yaml", replacements),
-        ]));
-    }
+libfuzzer_sys::fuzz_target!(init: kustomize_fuzz::tolerate_caught_panics(), |input: &str| {
+    kustomize_fuzz::checks::replacements(input)
 });

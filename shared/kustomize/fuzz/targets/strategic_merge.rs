@@ -1,16 +1,6 @@
-//! Strategic merge: the objects, then the patch, which applies to all of them.
+//! The target `strategic_merge`, see the function of this name.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-const KUSTOMIZATION: &str = "resources: [objects.yaml]\npatches: [{path: patch.yaml, target: {kind: .*}}]\n";
-
-fuzz_target!(init: kustomize_fuzz::tolerate_caught_panics(), |input: &str| {
-    if let [(_, objects), (_, patch)] = kustomize_fuzz::parts(input)[..] {
-        kustomize_fuzz::check(&kustomize_fuzz::tree([
-            ("kustomization.yaml", KUSTOMIZATION),
-            ("objects.yaml", objects),
-            ("patch.yaml", patch),
-        ]));
-    }
+libfuzzer_sys::fuzz_target!(init: kustomize_fuzz::tolerate_caught_panics(), |input: &str| {
+    kustomize_fuzz::checks::strategic_merge(input)
 });

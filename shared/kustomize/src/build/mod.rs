@@ -21,7 +21,7 @@ use crate::error::Within;
 use crate::fields::FieldSpec;
 use crate::resource::Resources;
 use crate::transform::{Hash, Labels, NameReferences, Sort, Transformer, Vars};
-use crate::{Builder, Built, BuiltObject, Error, Reorder};
+use crate::{Builder, Error, Objects, Reorder};
 
 use accumulated::Accumulated;
 use load::Loader;
@@ -35,30 +35,24 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kustomize-v5.
 ///
 /// # Errors
 /// As `kustomize build`; limits exceeded; what is not supported.
-pub(crate) fn build(builder: &Builder<'_>, dir: &str) -> Result<Built, Error> {
+pub(crate) fn build(builder: &Builder<'_>, dir: &str) -> Result<Objects, Error> {
     let session = Session::new(builder);
     let loader = Loader::root(&session, dir)?;
     let target = Target::open(loader, session.options.lenient_root, None)?;
     let mut built = Accumulated::default();
     target.accumulate(&mut built)?;
     built.check()?;
-    let resources = finish(&target, built)?;
+    let mut resources = finish(&target, built)?;
     let wants = |what: &str| target.kustomization.build_metadata.iter().any(|wanted| wanted == what);
     let (keep_origin, keep_transformations) = (wants("originAnnotations"), wants("transformerAnnotations"));
-    let mut objects = Vec::with_capacity(resources.len());
-    for mut resource in resources.into_list() {
+    for resource in resources.iter_mut() {
         resource.finish_annotations(keep_origin, keep_transformations)?;
         resource.check_keys()?;
-        objects.push(BuiltObject {
-            object: resource.node.into_json(),
-            origin: resource.place,
-            touched_by: resource.touched_by,
-        });
     }
-    Ok(Built {
-        objects,
+    Ok(Objects {
         warnings: session.warnings(),
         fetched: session.fetched.asked(),
+        left: resources.into_list().into_iter(),
     })
 }
 

@@ -9,8 +9,8 @@ use crate::kustomization::{Fields, GeneratorArgs, Patch, SecretArgs, document};
 use crate::resource::{Resource, Resources};
 use crate::select::Selector;
 use crate::transform::{
-    Annotations, Hash, Images, Json6902Patch, Labels, Namespace, Pass, Patches, Prefix, Replacements, Replicas,
-    StrategicPatches, Suffix, Transformer, ValueAdd, value_add_targets,
+    Affix, Annotations, End, Hash, Images, Json6902Patch, Labels, Namespace, Pass, Patches, Replacements, Replicas,
+    StrategicPatches, Transformer, ValueAdd, value_add_targets,
 };
 use crate::unsupported::PLUGIN;
 
@@ -118,11 +118,11 @@ pub(super) fn transformer(config: &Resource, target: &Target<'_>) -> Result<Box<
             "PatchStrategicMergeTransformer" => Box::new(StrategicPatches::decode(fields, load)?),
             "PatchTransformer" => Box::new(Patches::new(Patch::decode(fields)?, load)?),
             "PrefixSuffixTransformer" => Box::new(Both(vec![
-                Box::new(Prefix::decode(fields)?),
-                Box::new(Suffix::decode(fields)?),
+                Box::new(Affix::decode(End::Prefix, fields)?),
+                Box::new(Affix::decode(End::Suffix, fields)?),
             ])),
-            "PrefixTransformer" => Box::new(Prefix::decode(fields)?),
-            "SuffixTransformer" => Box::new(Suffix::decode(fields)?),
+            "PrefixTransformer" => Box::new(Affix::decode(End::Prefix, fields)?),
+            "SuffixTransformer" => Box::new(Affix::decode(End::Suffix, fields)?),
             "ReplacementTransformer" => Box::new(Replacements::decode(fields, load)?),
             "ReplicaCountTransformer" => Box::new(Replicas::decode(fields)?),
             "ValueAddTransformer" => Box::new(ValueAdd::decode(fields, target.loader.directory_name(), |path| {

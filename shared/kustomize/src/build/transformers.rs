@@ -12,8 +12,8 @@ use crate::fields::{Config, FieldSpec, merge_all, merge_one};
 use crate::files::Loaded;
 use crate::kustomization::{Kustomization, Label};
 use crate::transform::{
-    Annotations, Images, Json6902Patch, Labels, Namespace, Patches, Prefix, Replacements, Replicas, StrategicPatches,
-    Suffix, Transformer,
+    Affix, Annotations, End, Images, Json6902Patch, Labels, Namespace, Patches, Replacements, Replicas,
+    StrategicPatches, Transformer,
 };
 use crate::{Error, Touch};
 
@@ -190,21 +190,21 @@ fn namespace(given: &Given<'_>) -> Vec<Made> {
 }
 
 fn prefix(given: &Given<'_>) -> Vec<Made> {
-    let prefix = given.kustomization.name_prefix.clone();
-    if prefix.is_empty() {
-        return Vec::new();
-    }
-    let fields = given.config.name_prefix.clone();
-    one("namePrefix", Prefix { prefix, fields })
+    let fields = &given.config.name_prefix;
+    affix("namePrefix", End::Prefix, &given.kustomization.name_prefix, fields)
 }
 
 fn suffix(given: &Given<'_>) -> Vec<Made> {
-    let suffix = given.kustomization.name_suffix.clone();
-    if suffix.is_empty() {
+    let fields = &given.config.name_suffix;
+    affix("nameSuffix", End::Suffix, &given.kustomization.name_suffix, fields)
+}
+
+fn affix(field: &str, end: End, text: &str, fields: &[FieldSpec]) -> Vec<Made> {
+    if text.is_empty() {
         return Vec::new();
     }
-    let fields = given.config.name_suffix.clone();
-    one("nameSuffix", Suffix { suffix, fields })
+    let (text, fields) = (text.to_owned(), fields.to_vec());
+    one(field, Affix { end, text, fields })
 }
 
 fn labels(given: &Given<'_>) -> Vec<Made> {

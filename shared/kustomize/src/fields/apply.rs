@@ -30,13 +30,13 @@ pub(crate) fn apply(
     target: Target,
     set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
 ) -> Result<bool, Error> {
+    apply_all(node, std::slice::from_ref(spec), target, set)
+}
+
+/// The type an object says it is of.
+fn type_of(node: &Node) -> Gvk {
     let part = |name: &str| node.get(name).map_or(Cow::Borrowed(""), Node::text);
-    // Most fields are of other types; nothing is copied to see that.
-    if !spec.gvk.selects(&part("apiVersion"), &part("kind")) {
-        return Ok(false);
-    }
-    let path = split(&spec.path, '/');
-    apply_path(node, spec, &path, target, set)
+    Gvk::of(&part("apiVersion"), &part("kind"))
 }
 
 /// As [`apply`], for an object that is known to be of the type and with the path split already: for fields that many
@@ -57,8 +57,7 @@ pub(crate) fn apply_path(
         target,
     };
     walk.step(node, path, set).within(|| {
-        let part = |name: &str| node.get(name).map_or(String::new(), |value| value.text().into_owned());
-        let gvk = Gvk::of(&part("apiVersion"), &part("kind"));
+        let gvk = type_of(node);
         let meta = |name: &str| {
             node.get("metadata")
                 .and_then(|meta| meta.get(name))
@@ -83,9 +82,13 @@ pub(crate) fn apply_all(
     target: Target,
     set: &mut dyn FnMut(&mut Node) -> Result<bool, Error>,
 ) -> Result<bool, Error> {
-    specs
-        .iter()
-        .try_fold(false, |changed, spec| Ok(apply(node, spec, target, set)? || changed))
+    // Most fields are of other types, which is found out once.
+    let gvk = type_of(node);
+    let mut fields = specs.iter().filter(|spec| gvk.is_selected_by(&spec.gvk));
+    fields.try_fold(false, |changed, spec| {
+        let path = split(&spec.path, '/');
+        Ok(apply_path(node, spec, &path, target, set)? || changed)
+    })
 }
 
 struct Walk {
@@ -143,7 +146,7 @@ impl Walk {
         if create && !map.contains_key(name) {
             check_key(name)?;
             changed = true;
-            map.insert(name.to_owned(), kind.unwrap_or(Create::Map).node());
+            map.insert(name, kind.unwrap_or(Create::Map).node());
         }
         let Some(field) = map.get_mut(name) else {
             return Ok(changed);
@@ -153,7 +156,7 @@ impl Walk {
             *field = match kind {
                 // The word for null becomes the string it looks like.
                 Create::Scalar => Node::Text(Text {
-                    text: field.text().into_owned(),
+                    text: field.text().into(),
                     style: Style::Plain,
                     cell: 0,
                 }),

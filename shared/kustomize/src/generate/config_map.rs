@@ -34,7 +34,7 @@ pub(crate) fn config_map(args: &GeneratorArgs, load: Load<'_>) -> Result<Resourc
     if let Some(map) = resource.node.as_map_mut() {
         for (field, values) in [("data", text), ("binaryData", binary)] {
             if !values.is_empty() {
-                map.insert(field.to_owned(), Node::Map(values));
+                map.insert(field, Node::Map(values));
             }
         }
     }

@@ -15,29 +15,29 @@ pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error>
     let strings = |map: &std::collections::BTreeMap<String, String>| {
         Node::Map(
             map.iter()
-                .map(|(key, value)| (key.clone(), Node::quoted_string(value)))
+                .map(|(key, value)| (key.as_str(), Node::quoted_string(value.as_str())))
                 .collect(),
         )
     };
-    let mut meta = Map::from([("name".to_owned(), Node::string(&args.name))]);
+    let mut meta = Map::from([("name", Node::string(args.name.as_str()))]);
     if !args.namespace.is_empty() {
-        meta.insert("namespace".to_owned(), Node::string(&args.namespace));
+        meta.insert("namespace", Node::string(args.namespace.as_str()));
     }
     for (field, map) in [
         ("labels", &args.options.labels),
         ("annotations", &args.options.annotations),
     ] {
         if !map.is_empty() {
-            meta.insert(field.to_owned(), strings(map));
+            meta.insert(field, strings(map));
         }
     }
     let mut object = Map::from([
-        ("apiVersion".to_owned(), Node::string("v1")),
-        ("kind".to_owned(), Node::string(kind)),
-        ("metadata".to_owned(), Node::Map(meta)),
+        ("apiVersion", Node::string("v1")),
+        ("kind", Node::string(kind)),
+        ("metadata", Node::Map(meta)),
     ]);
     if args.options.immutable {
-        object.insert("immutable".to_owned(), Node::Bool(true.into()));
+        object.insert("immutable", Node::Bool(true.into()));
     }
     let mut resource = Resource::new(Node::Map(object));
     resource.memory = Memory {
@@ -73,7 +73,7 @@ impl Resource {
         let strings = |resource: &Resource, field: &str| -> Map {
             let map = resource.node.get(field).and_then(Node::as_map);
             map.into_iter()
-                .flatten()
+                .flat_map(Map::iter)
                 .map(|(key, value)| {
                     (
                         key.clone(),
@@ -92,7 +92,7 @@ impl Resource {
             if let Some(map) = self.node.as_map_mut() {
                 map.remove(field);
                 if !merged.is_empty() {
-                    map.insert(field.to_owned(), Node::Map(merged));
+                    map.insert(field, Node::Map(merged));
                 }
             }
         }

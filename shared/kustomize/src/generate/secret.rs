@@ -36,8 +36,8 @@ pub(crate) fn secret(secret: &SecretArgs, load: Load<'_>) -> Result<Resource, Er
         &secret.secret_type
     };
     if let Some(map) = resource.node.as_map_mut() {
-        map.insert("type".to_owned(), Node::string(secret_type));
-        map.insert("data".to_owned(), Node::Map(values));
+        map.insert("type", Node::string(secret_type));
+        map.insert("data", Node::Map(values));
     }
     Ok(resource)
 }

@@ -33,6 +33,9 @@ pub(crate) fn strict_document(content: &[u8]) -> Result<Option<Node>, Error> {
     }
 }
 
+/// Up to here floats hold every integer.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// The fields of a mapping, taken one by one.
 pub(crate) struct Fields<'a> {
     entries: &'a [(Node, Node)],
@@ -249,6 +252,11 @@ impl<'a> Fields<'a> {
                 value: Value::Int(value),
                 ..
             }) => Ok(*value),
+            // On its way through JSON a float without a fraction is an integer: `1e2`, `3.0`.
+            Some(Node {
+                value: Value::Float(value),
+                ..
+            }) if value.fract() == 0.0 && value.abs() < EXACT => Ok(*value as i64),
             Some(node) => self.report(mismatch(node, &self.path(name), "an integer")).map(|()| 0),
         }
     }

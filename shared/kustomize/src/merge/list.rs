@@ -163,7 +163,7 @@ impl Merging<'_, '_> {
             if let Some(map) = node.as_map_mut() {
                 for (key, value) in valid_keys.iter().zip(&valid_values) {
                     if !value.is_empty() && !map.contains_key(key) {
-                        map.insert(key.clone(), Node::untyped(value));
+                        map.insert(key.as_str(), Node::untyped(value.as_str()));
                     }
                 }
             }

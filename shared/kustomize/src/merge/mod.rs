@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use crate::Error;
 use crate::error::Within;
-use crate::node::{MAX_DEPTH, Map, Node, wrong_kind};
+use crate::node::{MAX_DEPTH, Map, Name, Node, wrong_kind};
 use crate::schema::{Schema, Shape};
 
 /// The key of a merge directive.
@@ -218,12 +218,14 @@ impl Merger<'_> {
             }
             None => &mut none,
         };
-        let mut fields: Vec<String> = object.keys().chain(patch.keys()).cloned().collect();
+        let mut fields: Vec<Name> = object.keys().chain(patch.keys()).cloned().collect();
         fields.sort();
         fields.dedup();
+        // The entries go out and come back in order, so that no step moves those behind it.
+        let mut entries = object.take_entries().peekable();
         for field in fields {
             let shape = self.field(shape, &field, &[&object, patch]);
-            let old = object.remove(&field);
+            let old = entries.next_if(|(key, _)| *key == field).map(|(_, old)| old);
             if old.is_none() {
                 object.take_oddity(&field, patch);
             }

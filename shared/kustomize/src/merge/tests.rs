@@ -2,7 +2,7 @@ use super::*;
 use crate::node::documents;
 
 fn node(text: &str) -> Node {
-    documents(text.as_bytes()).unwrap().remove(0).1
+    documents(text.as_bytes()).unwrap().nodes.remove(0).1
 }
 
 fn check(object: &str, patch: &str, expected: &str) {

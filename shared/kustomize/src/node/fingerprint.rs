@@ -47,7 +47,7 @@ impl Mix {
             Node::Map(map) => {
                 self.add(9);
                 self.add(map.len() as u64);
-                for (key, value) in map {
+                for (key, value) in map.iter() {
                     self.bytes(key.as_bytes());
                     self.node(value);
                 }

@@ -146,7 +146,7 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
         let step = Step::parse(part)?;
         let next = match (&step, at) {
             (_, Node::Null { .. }) => None,
-            (Step::Field(field), Node::Map(map)) => map.get(*field),
+            (Step::Field(field), Node::Map(map)) => map.get(field),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => step.position(items).and_then(|index| items.get(index)),
             (_, other) => return Err(wrong_kind("SequenceNode", other)),
@@ -169,7 +169,7 @@ pub(crate) fn lookup_mut<'a>(node: &'a mut Node, path: &[String]) -> Result<Opti
         let step = Step::parse(part)?;
         let next = match (&step, at) {
             (_, Node::Null { .. }) => None,
-            (Step::Field(field), Node::Map(map)) => map.get_mut(*field),
+            (Step::Field(field), Node::Map(map)) => map.get_mut(field),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => step.position(items).and_then(|index| items.get_mut(index)),
             (_, other) => return Err(wrong_kind("SequenceNode", other)),
@@ -232,14 +232,14 @@ pub(crate) fn lookup_create<'a>(
         let kind = last.before(parts.get(index + 1).copied());
         let next = match (&step, at) {
             (_, Node::Null { .. }) => None,
-            (Step::Field(field), Node::Map(map)) => Some(map.entry((*field).to_owned()).or_insert_with(|| kind.node())),
+            (Step::Field(field), Node::Map(map)) => Some(map.get_or_insert_with(field, || kind.node())),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => {
                 if let (None, Step::Item { field, text }) = (step.position(items), &step) {
                     items.push(if field.is_empty() {
                         Node::untyped(*text)
                     } else {
-                        Node::Map(Map::from([((*field).to_owned(), Node::untyped(*text))]))
+                        Node::Map(Map::from([(*field, Node::untyped(*text))]))
                     });
                 }
                 step.position(items).and_then(|index| items.get_mut(index))

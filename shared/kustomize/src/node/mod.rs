@@ -8,8 +8,10 @@
 
 mod bounds;
 mod fingerprint;
+mod lines;
 mod lookup;
 mod map;
+mod names;
 mod read;
 mod remarks;
 mod scalar;
@@ -22,9 +24,9 @@ pub(crate) use bounds::{Growth, MAX_DEPTH, Size};
 pub(crate) use lookup::{
     Create, Segments, check_length, field_step, lookup, lookup_create, lookup_mut, split, split_bracketed, wrong_kind,
 };
-pub(crate) use map::Map;
+pub(crate) use map::{Map, Name};
 use read::plain;
-pub(crate) use read::{check_key, documents};
+pub(crate) use read::{Documents, check_key, documents};
 
 /// Up to here floats hold every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -55,16 +57,20 @@ pub(crate) struct Spelled<T> {
     /// What it is.
     pub value: T,
     /// Its characters, where they are not the usual ones.
-    spelling: Option<Box<str>>,
+    spelling: Option<Box<Spelling>>,
+}
+
+/// The characters of a value, behind a pointer since few values have any.
+#[derive(Clone, Debug)]
+struct Spelling {
+    text: Box<str>,
 }
 
 impl<T> Spelled<T> {
-    /// A value read from these characters.
-    fn read(value: T, spelling: &str) -> Self {
-        Self {
-            value,
-            spelling: Some(spelling.into()),
-        }
+    /// A value read from these characters, and the usual ones.
+    fn read(value: T, spelling: &str, usual: &str) -> Self {
+        let spelling = (spelling != usual).then(|| Box::new(Spelling { text: spelling.into() }));
+        Self { value, spelling }
     }
 }
 
@@ -84,7 +90,7 @@ impl<T> From<T> for Spelled<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Text {
     /// The string.
-    pub text: String,
+    pub text: Box<str>,
     /// How it was written.
     pub style: Style,
     /// Strings of one object with the same cell (not 0) are one value in several places: setting one sets all. Upstream
@@ -108,7 +114,7 @@ const FOLDED: Style = Style::Quoted(yaml::Quoting::Folded);
 
 impl Node {
     /// A bare string.
-    pub fn string(text: impl Into<String>) -> Self {
+    pub fn string(text: impl Into<Box<str>>) -> Self {
         Node::Text(Text {
             text: text.into(),
             style: Style::Plain,
@@ -117,7 +123,7 @@ impl Node {
     }
 
     /// A text that becomes what it looks like.
-    pub fn untyped(text: impl Into<String>) -> Self {
+    pub fn untyped(text: impl Into<Box<str>>) -> Self {
         Node::Text(Text {
             text: text.into(),
             style: Style::Untyped,
@@ -195,12 +201,14 @@ impl Node {
             Node::Text(text) => Cow::Borrowed(&text.text),
             Node::Null { written: true } => Cow::Borrowed("null"),
             Node::Bool(Spelled {
-                spelling: Some(text), ..
+                spelling: Some(spelling),
+                ..
             })
             | Node::Number(Spelled {
-                spelling: Some(text), ..
-            }) => Cow::Borrowed(text),
-            Node::Bool(flag) => Cow::Borrowed(if flag.value { "true" } else { "false" }),
+                spelling: Some(spelling),
+                ..
+            }) => Cow::Borrowed(&spelling.text),
+            Node::Bool(flag) => Cow::Borrowed(read::flag_text(flag.value)),
             Node::Number(number) => match number.value.is_f64() {
                 // As it would be written.
                 true => Cow::Owned(
@@ -231,9 +239,13 @@ impl Node {
             Node::Number(number) => Value::Number(number.value.clone()),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
             Node::Text(text) if text.style == FOLDED => Value::String(yaml::refold(&text.text)),
-            Node::Text(text) => Value::String(text.text.clone()),
+            Node::Text(text) => Value::String(text.text.to_string()),
             Node::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
-            Node::Map(map) => Value::Object(map.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
+            Node::Map(map) => Value::Object(
+                map.iter()
+                    .map(|(key, value)| (key.to_string(), value.to_json()))
+                    .collect(),
+            ),
         }
     }
 
@@ -245,9 +257,13 @@ impl Node {
             Node::Number(number) => Value::Number(number.value),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
             Node::Text(text) if text.style == FOLDED => Value::String(yaml::refold(&text.text)),
-            Node::Text(text) => Value::String(text.text),
+            Node::Text(text) => Value::String(text.text.into()),
             Node::List(items) => Value::Array(items.into_iter().map(Node::into_json).collect()),
-            Node::Map(map) => Value::Object(map.into_iter().map(|(key, value)| (key, value.into_json())).collect()),
+            Node::Map(map) => Value::Object(
+                map.into_iter()
+                    .map(|(key, value)| (key.to_string(), value.into_json()))
+                    .collect(),
+            ),
         }
     }
 
@@ -293,7 +309,11 @@ impl Node {
                     yaml::Quoting::Plain => Style::Plain,
                     quoting => Style::Quoted(quoting),
                 };
-                Node::Text(Text { text, style, cell: 0 })
+                Node::Text(Text {
+                    text: text.into(),
+                    style,
+                    cell: 0,
+                })
             }
             Value::Array(items) => Node::List(items.into_iter().map(Node::from_json).collect()),
             Value::Object(map) => Node::Map(
@@ -311,6 +331,11 @@ mod tests {
 
     fn check(json: Value, expected: Value) {
         assert_eq!(Node::from_json(json).into_json(), expected);
+    }
+
+    #[test]
+    fn nodes_are_small() {
+        assert!(size_of::<Node>() <= 32, "{}", size_of::<Node>());
     }
 
     #[test]

@@ -5,16 +5,26 @@ use std::collections::HashMap;
 
 use yaml::{Dialect, Flaw, FlawKind, Position, Quoting, Value};
 
+use super::lines::Lines;
+use super::names::Names;
 use super::remarks::Remarks;
-use super::{Node, Spelled, Style, Text};
+use super::{Map, Node, Spelled, Style, Text};
 use crate::Error;
 use crate::error::Within;
 
-/// The documents of a manifest file with the line each starts at; empty documents are dropped.
+/// What is in a manifest file.
+pub(crate) struct Documents {
+    /// The documents that are not empty, with the line each starts at.
+    pub nodes: Vec<(usize, Node)>,
+    /// Whether a line cuts the file into documents, even if nothing is before or behind it.
+    pub is_cut: bool,
+}
+
+/// The documents of a manifest file.
 ///
 /// # Errors
 /// Malformed YAML, with its line; bytes that are not UTF-8.
-pub(crate) fn documents(content: &[u8]) -> Result<Vec<(usize, Node)>, Error> {
+pub(crate) fn documents(content: &[u8]) -> Result<Documents, Error> {
     let text = std::str::from_utf8(content).map_err(|error| {
         Error::new(format!(
             "MalformedYAMLError: yaml: invalid UTF-8 after byte {}",
@@ -26,13 +36,18 @@ pub(crate) fn documents(content: &[u8]) -> Result<Vec<(usize, Node)>, Error> {
     } else {
         Cow::Borrowed(text)
     };
-    let (nodes, flaws) = yaml::parse_tolerant(&unified, Dialect::V3).within(|| "MalformedYAMLError")?;
-    let source = Source::new(&unified, flaws);
-    // Each tree is gone when its successor is read, which halves what a long file takes.
-    nodes
-        .into_iter()
-        .map(|node| Ok((node.position.line, source.convert(node)?)))
-        .collect()
+    let read = yaml::Documents::tolerant(&unified).within(|| "MalformedYAMLError")?;
+    let mut documents = Documents {
+        is_cut: read.is_cut(),
+        nodes: Vec::new(),
+    };
+    let mut source = Source::new(&unified);
+    for document in read {
+        let (node, flaws) = document.within(|| "MalformedYAMLError")?;
+        source.flaws = flaws.into_iter().map(|flaw| (flaw.position, flaw)).collect();
+        documents.nodes.push((node.position.line, source.convert(node)?));
+    }
+    Ok(documents)
 }
 
 /// What reading makes of a timestamp; none for everything else.
@@ -61,6 +76,14 @@ pub(super) fn is_yaml11_other(text: &str) -> bool {
     if !text.is_ascii() || text.len() > 64 {
         return false;
     }
+    // Nearly all are words, of which few mean something else.
+    let is_word = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'/');
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(is_word) {
+        let mut others = WORDS11.iter();
+        if !others.any(|word| word.eq_ignore_ascii_case(text)) {
+            return false;
+        }
+    }
     yaml::parse(text, Dialect::V2).is_ok_and(|nodes| nodes.first().is_none_or(|node| node.as_str().is_none()))
 }
 
@@ -78,6 +101,9 @@ pub(crate) fn check_key(key: &str) -> Result<(), Error> {
         ))),
     }
 }
+
+/// The words that are no strings in YAML 1.1, in one case.
+const WORDS11: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
 /// The words that are no strings.
 const WORDS: [&str; 9] = [
@@ -101,7 +127,7 @@ fn resolve(text: &str) -> Option<Node> {
         [] => Some(Node::Null { written: true }),
         [node] => match &node.value {
             Value::Null => Some(Node::Null { written: true }),
-            Value::Bool(value) => Some(Node::Bool(Spelled::read(*value, text))),
+            Value::Bool(value) => Some(Node::Bool(Spelled::read(*value, text, flag_text(*value)))),
             Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(node, Some(text)).ok(),
             Value::Str(_) | Value::Seq(_) | Value::Map(_) => None,
         },
@@ -109,10 +135,20 @@ fn resolve(text: &str) -> Option<Node> {
     }
 }
 
+/// The usual characters of a boolean.
+pub(super) fn flag_text(flag: bool) -> &'static str {
+    if flag { "true" } else { "false" }
+}
+
 fn number(node: &yaml::Node, spelling: Option<&str>) -> Result<Node, Error> {
     match node.to_json()? {
         serde_json::Value::Number(number) => Ok(Node::Number(match spelling {
-            Some(spelling) => Spelled::read(number, spelling),
+            // How others are written is another matter.
+            Some(spelling) if number.is_f64() => Spelled::read(number, spelling, ""),
+            Some(spelling) => {
+                let usual = number.to_string();
+                Spelled::read(number, spelling, &usual)
+            }
             None => number.into(),
         })),
         other => Ok(Node::from_json(other)),
@@ -121,18 +157,20 @@ fn number(node: &yaml::Node, spelling: Option<&str>) -> Result<Node, Error> {
 
 /// A text with its lines, to see how a scalar was written at a position.
 struct Source<'a> {
-    lines: Vec<&'a str>,
+    lines: Lines<'a>,
     /// Keys that no output may have, by position.
     flaws: HashMap<Position, Flaw>,
     remarks: Remarks,
+    names: Names,
 }
 
 impl<'a> Source<'a> {
-    fn new(text: &'a str, flaws: Vec<Flaw>) -> Self {
-        let lines: Vec<&str> = text.split('\n').collect();
+    fn new(text: &'a str) -> Self {
+        let lines = Lines::of(text);
         Self {
-            flaws: flaws.into_iter().map(|flaw| (flaw.position, flaw)).collect(),
+            flaws: HashMap::new(),
             remarks: Remarks::of(&lines),
+            names: Names::new(),
             lines,
         }
     }
@@ -144,11 +182,11 @@ impl<'a> Source<'a> {
                 written: self.starts(position).is_some_and(|c| matches!(c, 'n' | 'N' | '~')),
             },
             Value::Bool(value) => Node::Bool(match self.word(position) {
-                Some(word) => Spelled::read(value, word),
+                Some(word) => Spelled::read(value, word, flag_text(value)),
                 None => value.into(),
             }),
             Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(&node, self.word(position))?,
-            // A timestamp that reading has rewritten is still one.
+            // Whether reading has rewritten it or not, a timestamp stays one.
             Value::Str(text) if self.timestamp(position, &text).is_some() => {
                 Node::untyped(self.timestamp(position, &text).unwrap_or_default())
             }
@@ -161,7 +199,11 @@ impl<'a> Source<'a> {
                     // A tag is no quote.
                     _ => Style::Plain,
                 };
-                Node::Text(Text { text, style, cell: 0 })
+                Node::Text(Text {
+                    text: text.into(),
+                    style,
+                    cell: 0,
+                })
             }
             Value::Seq(items) => Node::List(
                 items
@@ -170,10 +212,12 @@ impl<'a> Source<'a> {
                     .collect::<Result<_, _>>()?,
             ),
             Value::Map(entries) => {
-                let mut map = super::Map::new();
+                let mut map = Map::new();
+                // In the order of the text; the mapping puts them in its own.
+                let mut read = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     let at = key.position;
-                    let name = key.into_text().unwrap_or_default();
+                    let name = self.names.of(key.as_str().unwrap_or_default());
                     let value = self.convert(value)?;
                     match self.flaws.get(&at) {
                         Some(flaw) if flaw.kind == FlawKind::Repeated => {
@@ -186,8 +230,9 @@ impl<'a> Source<'a> {
                     if let Some(schema) = self.remarks.at(at) {
                         map.note_schema(&name, schema.clone());
                     }
-                    map.insert(name, value);
+                    read.push((name, value));
                 }
+                map.fill(read);
                 Node::Map(map)
             }
         })
@@ -195,13 +240,7 @@ impl<'a> Source<'a> {
 
     /// The line from the scalar at a position on, behind its tag and anchor.
     fn rest(&self, position: Position) -> Option<&str> {
-        let line = self.lines.get(position.line.checked_sub(1)?)?;
-        let column = position.column.checked_sub(1)?;
-        let mut rest = if line.is_ascii() {
-            line.get(column..)?
-        } else {
-            line.get(line.char_indices().nth(column)?.0..)?
-        };
+        let mut rest = self.lines.rest(position)?;
         while rest.starts_with(['!', '&']) {
             rest = rest.split_once(' ')?.1.trim_start();
         }
@@ -220,7 +259,7 @@ impl<'a> Source<'a> {
             return None;
         }
         self.word(position)
-            .filter(|word| rewritten(word).as_deref() == Some(text) && *word != text)
+            .filter(|word| yaml::is_timestamp(word) && (*word == text || rewritten(word).as_deref() == Some(text)))
     }
 
     /// The bare word at a node's position.
@@ -236,7 +275,7 @@ mod tests {
 
     fn check(text: &str, expected: &Node) {
         let read = documents(text.as_bytes()).unwrap();
-        assert_eq!(read[0].1.get("a"), Some(expected), "{text}");
+        assert_eq!(read.nodes[0].1.get("a"), Some(expected), "{text}");
     }
 
     #[test]
@@ -260,7 +299,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_line() {
-        assert!(documents(b"a: 1\nb: [\n").unwrap_err().to_string().contains("line"));
-        assert!(documents(&[b'a', 0xff]).unwrap_err().to_string().contains("UTF-8"));
+        let error = |content: &[u8]| documents(content).err().unwrap().to_string();
+        assert!(error(b"a: 1\nb: [\n").contains("line"));
+        assert!(error(&[b'a', 0xff]).contains("UTF-8"));
     }
 }

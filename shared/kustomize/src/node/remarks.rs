@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::lines::Lines;
+
 /// The schemas in the comments of a text.
 pub(super) struct Remarks(HashMap<usize, Remark>);
 
@@ -21,9 +23,10 @@ struct Remark {
 
 impl Remarks {
     /// Looks through the lines of a text.
-    pub fn of(lines: &[&str]) -> Self {
+    pub fn of(lines: &Lines<'_>) -> Self {
         let mut remarks = HashMap::new();
-        for (at, line) in lines.iter().enumerate() {
+        for at in 0..lines.len() {
+            let Some(line) = lines.get(at) else { continue };
             let Some((start, schema)) = comment(line) else { continue };
             let before = line.get(..start).unwrap_or_default();
             let alone = before.trim().is_empty();
@@ -92,8 +95,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, line: usize, column: usize, expected: Option<&str>) {
-        let lines: Vec<&str> = text.split('\n').collect();
-        let remarks = Remarks::of(&lines);
+        let remarks = Remarks::of(&Lines::of(text));
         let found = remarks.at(yaml::Position { line, column }).map(Value::to_string);
         assert_eq!(found.as_deref(), expected, "{text}");
     }

@@ -14,21 +14,32 @@ fn is_quoted_by_setter(text: &str) -> bool {
     !text.is_empty() && !text.contains('\n') && is_yaml11_other(text)
 }
 
-impl Node {
-    /// A string as upstream's setter of fields puts it: what YAML 1.1 takes for something else than a string is quoted, text
-    /// of several lines a block.
-    pub fn set_string(text: impl Into<String>) -> Self {
-        let text = text.into();
-        let style = if text.contains('\n') || is_quoted_by_setter(&text) {
+impl Style {
+    /// How upstream's setter of fields writes a string that is new: what YAML 1.1 takes for something else is quoted.
+    pub fn by_setter(text: &str) -> Self {
+        if is_quoted_by_setter(text) {
             Style::Quoted(yaml::Quoting::Double)
         } else {
             Style::Plain
+        }
+    }
+}
+
+impl Node {
+    /// A string as upstream's setter of fields puts it: what YAML 1.1 takes for something else than a string is quoted, text
+    /// of several lines a block.
+    pub fn set_string(text: impl Into<Box<str>>) -> Self {
+        let text = text.into();
+        let style = if text.contains('\n') {
+            Style::Quoted(yaml::Quoting::Double)
+        } else {
+            Style::by_setter(&text)
         };
         Node::Text(Text { text, style, cell: 0 })
     }
 
     /// A string in quotes.
-    pub fn quoted_string(text: impl Into<String>) -> Self {
+    pub fn quoted_string(text: impl Into<Box<str>>) -> Self {
         Node::Text(Text {
             text: text.into(),
             style: Style::Quoted(yaml::Quoting::Double),
@@ -51,10 +62,15 @@ impl Node {
             return changed;
         };
         let (style, cell) = (old.style, old.cell);
-        let changed = old.text != new.text();
+        let changed = *old.text != *new.text();
         *self = match new {
             Node::Text(text) => {
-                let style = if style == Style::Untyped { text.style } else { style };
+                let style = match (style, text.style) {
+                    (Style::Quoted(_), _) => style,
+                    // Only the quotes of what was here stay, not that it was a string.
+                    (_, Style::Untyped) => Style::Untyped,
+                    (Style::Plain | Style::Untyped, _) => Style::Plain,
+                };
                 Node::Text(Text {
                     text: text.text,
                     style,
@@ -62,7 +78,7 @@ impl Node {
                 })
             }
             scalar if matches!(style, Style::Quoted(_)) && scalar.is_scalar() => Node::Text(Text {
-                text: scalar.text().into_owned(),
+                text: scalar.text().into(),
                 style,
                 cell,
             }),
@@ -72,7 +88,7 @@ impl Node {
     }
 
     /// Puts a string here. Whether it is another one now.
-    pub fn assign_string(&mut self, text: impl Into<String>) -> bool {
+    pub fn assign_string(&mut self, text: impl Into<Box<str>>) -> bool {
         self.assign(Node::string(text))
     }
 
@@ -82,7 +98,7 @@ impl Node {
         let changed = self.text() != text;
         match self {
             Node::Text(old) => {
-                text.clone_into(&mut old.text);
+                old.text = text.into();
                 if old.style == Style::Plain {
                     old.style = Style::Untyped;
                 }
@@ -108,8 +124,16 @@ impl Node {
     /// When the text is no value of that type: a word for a number.
     pub fn replace_text(&mut self, new: &str) -> Result<(), Error> {
         let tag = match self {
+            Node::Text(old) if old.style == Style::Untyped && yaml::is_timestamp(&old.text) => {
+                // What is no timestamp cannot be printed as one.
+                if !yaml::is_timestamp(new) {
+                    return Err(Error::new("cannot decode a !!str as a !!timestamp"));
+                }
+                old.text = new.into();
+                return Ok(());
+            }
             Node::Text(old) => {
-                old.text = new.to_owned();
+                old.text = new.into();
                 return Ok(());
             }
             Node::Null { .. } => "!!null",
@@ -158,7 +182,7 @@ mod tests {
         );
         check(
             Node::Text(Text {
-                text: String::new(),
+                text: Box::default(),
                 style: Style::Untyped,
                 cell: 0,
             }),
@@ -166,6 +190,12 @@ mod tests {
             Some(80.into()),
         );
         check(Node::Bool(true.into()), "false", Some(false.into()));
+        check(Node::untyped("2024-01-02"), "abc", None);
+        check(
+            Node::untyped("2024-01-02"),
+            "2024-03-04",
+            Some("2024-03-04T00:00:00Z".into()),
+        );
     }
 
     #[test]
@@ -180,6 +210,9 @@ mod tests {
         let mut bare = Node::string("http");
         bare.assign(Node::Number(serde_json::Number::from(8080).into()));
         assert_eq!(bare.to_json(), 8080);
+        let mut date = Node::string("none");
+        date.assign(Node::untyped("2024-01-02"));
+        assert_eq!(date.to_json(), "2024-01-02T00:00:00Z");
         let mut number = Node::Number(serde_json::Number::from(1).into());
         number.assign(Node::quoted_string("80"));
         assert_eq!(number.to_json(), "80");

@@ -155,16 +155,13 @@ impl Resource {
         if remembered.is_empty() {
             return Ok(());
         }
-        let annotations = self
-            .meta_mut()?
-            .entry("annotations".to_owned())
-            .or_insert_with(Node::map);
+        let annotations = self.meta_mut()?.get_or_insert_with("annotations", Node::map);
         if annotations.is_null() {
             *annotations = Node::map();
         }
         if let Node::Map(map) = annotations {
             let texts = remembered.into_iter();
-            map.extend(texts.map(|(name, text)| (name.to_owned(), Node::set_string(text))));
+            map.extend(texts.map(|(name, text)| (name.into(), Node::set_string(text))));
         }
         Ok(())
     }
@@ -183,7 +180,7 @@ impl Resource {
     /// Takes what [`Resource::write_memory`] wrote out of the annotations again.
     pub fn hide_memory(&mut self) {
         if let Some(annotations) = annotations_of(&mut self.node) {
-            annotations.retain(|name, _| !MEMORY.contains(&name.as_str()));
+            annotations.retain(|name, _| !MEMORY.contains(&name));
         }
         self.drop_empty_annotations();
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::scope;
 
-fn group_version(api_version: &str) -> (&str, &str) {
+/// The parts of an `apiVersion`.
+pub(crate) fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
@@ -37,13 +38,6 @@ impl Gvk {
             version: version.to_owned(),
             kind: kind.to_owned(),
         }
-    }
-
-    /// Whether this, as a selector, selects the type with this `apiVersion` and kind.
-    pub fn selects(&self, api_version: &str, kind: &str) -> bool {
-        let (group, version) = group_version(api_version);
-        let fits = |wanted: &str, part: &str| wanted.is_empty() || wanted == part;
-        fits(&self.group, group) && fits(&self.version, version) && fits(&self.kind, kind)
     }
 
     /// Whether objects of this type are known to have no namespace.
@@ -96,29 +90,38 @@ pub(crate) struct Id {
     pub namespace: String,
 }
 
-/// What two identities have in common when they mean the same object.
+/// What two identities have in common when they mean the same object: all parts in one text, and where they end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Gvk, String, String);
+pub(crate) struct Key(Box<str>, [u32; 4]);
+
+/// The namespace that counts for an object of a type, as [`Id::effective_namespace`].
+pub(crate) fn effective_namespace<'a>(group: &str, version: &str, kind: &str, namespace: &'a str) -> &'a str {
+    if scope::is_cluster_scoped(group, version, kind) {
+        NO_NAMESPACE
+    } else if namespace.is_empty() {
+        "default"
+    } else {
+        namespace
+    }
+}
 
 impl Id {
     /// The namespace that counts: `default` when not set, a word of its own for cluster-scoped types.
     pub fn effective_namespace(&self) -> &str {
-        if self.gvk.is_cluster_scoped() {
-            NO_NAMESPACE
-        } else if self.namespace.is_empty() {
-            "default"
-        } else {
-            &self.namespace
-        }
+        let Gvk { group, version, kind } = &self.gvk;
+        effective_namespace(group, version, kind, &self.namespace)
     }
 
     /// What to look the object up by.
     pub fn key(&self) -> Key {
-        Key(
-            self.gvk.clone(),
-            self.name.clone(),
-            self.effective_namespace().to_owned(),
-        )
+        let Gvk { group, version, kind } = &self.gvk;
+        let parts = [group, version, kind, self.name.as_str(), self.effective_namespace()];
+        let mut end = 0;
+        let ends = [0, 1, 2, 3].map(|at: usize| {
+            end += parts[at].len();
+            u32::try_from(end).unwrap_or(u32::MAX)
+        });
+        Key(parts.concat().into(), ends)
     }
 
     /// Whether every part that the selector names equals this one's.
@@ -166,12 +169,8 @@ mod tests {
     fn a_selector_selects_a_type_in_parts_or_as_one() {
         let check = |selector: (&str, &str), api_version: &str, kind: &str, expected: bool| {
             let selector = Gvk::of(selector.0, selector.1);
-            assert_eq!(selector.selects(api_version, kind), expected, "{selector}");
-            assert_eq!(
-                Gvk::of(api_version, kind).is_selected_by(&selector),
-                expected,
-                "{selector}"
-            );
+            let selected = Gvk::of(api_version, kind).is_selected_by(&selector);
+            assert_eq!(selected, expected, "{selector}");
         };
         check(("", ""), "apps/v1", "Deployment", true);
         check(("apps/", "Deployment"), "apps/v1", "Deployment", true);

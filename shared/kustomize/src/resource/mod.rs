@@ -10,6 +10,8 @@ mod read;
 mod scope;
 mod set;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Within;
@@ -17,7 +19,7 @@ use crate::node::{Map, Node, Text, check_key, wrong_kind};
 use crate::{Error, Origin, Touch};
 
 pub(crate) use annotations::{ORIGIN, TRANSFORMATIONS, is_memory};
-pub(crate) use id::{Gvk, Id, Key};
+pub(crate) use id::{Gvk, Id, Key, effective_namespace, group_version};
 pub(crate) use read::read;
 pub(crate) use set::Resources;
 
@@ -71,6 +73,25 @@ pub(crate) struct Previous {
     pub namespace: String,
 }
 
+impl Previous {
+    /// Its type then; `now` is the one it has now, whose group and version stay.
+    pub fn gvk(&self, now: &Gvk) -> Gvk {
+        Gvk {
+            kind: self.kind.clone(),
+            ..now.clone()
+        }
+    }
+
+    /// Its identity then.
+    pub fn id(&self, now: &Gvk) -> Id {
+        Id {
+            gvk: self.gvk(now),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+        }
+    }
+}
+
 /// What a build remembers about an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
@@ -106,7 +127,7 @@ pub(crate) struct Resource {
     /// Whether it or a patch for it was read with keys that must not get into the output.
     flawed: bool,
     /// The values of its cells (see [`Text::cell`]); cell n is at n - 1.
-    cells: Vec<String>,
+    cells: Vec<Box<str>>,
 }
 
 impl Resource {
@@ -128,41 +149,42 @@ impl Resource {
         self.node.get("metadata")?.as_map()
     }
 
-    fn meta_text(&self, field: &str) -> String {
-        self.meta()
-            .and_then(|meta| meta.get(field))
+    /// A field of `metadata`; empty when not set.
+    pub fn meta_text(&self, field: &str) -> Cow<'_, str> {
+        let value = self.meta().and_then(|meta| meta.get(field));
+        value
             .filter(|value| !value.is_empty())
-            .map_or(String::new(), |value| value.text().into_owned())
+            .map_or(Cow::Borrowed(""), Node::text)
+    }
+
+    /// A field of the object; empty when not set.
+    pub fn text(&self, field: &str) -> Cow<'_, str> {
+        self.node.get(field).map_or(Cow::Borrowed(""), Node::text)
     }
 
     /// `kind`.
     pub fn kind(&self) -> String {
-        self.node
-            .get("kind")
-            .map_or(String::new(), |kind| kind.text().into_owned())
+        self.text("kind").into_owned()
     }
 
     /// `apiVersion`.
     pub fn api_version(&self) -> String {
-        self.node
-            .get("apiVersion")
-            .map_or(String::new(), |version| version.text().into_owned())
+        self.text("apiVersion").into_owned()
     }
 
     /// `metadata.name`.
     pub fn name(&self) -> String {
-        self.meta_text("name")
+        self.meta_text("name").into_owned()
     }
 
     /// `metadata.namespace`; empty when not set.
     pub fn namespace(&self) -> String {
-        self.meta_text("namespace")
+        self.meta_text("namespace").into_owned()
     }
 
     /// Group, version and kind.
     pub fn gvk(&self) -> Gvk {
-        let part = |field| self.node.get(field).map_or(std::borrow::Cow::Borrowed(""), Node::text);
-        Gvk::of(&part("apiVersion"), &part("kind"))
+        Gvk::of(&self.text("apiVersion"), &self.text("kind"))
     }
 
     /// The identity it has now.
@@ -176,14 +198,7 @@ impl Resource {
 
     /// The identities it had, oldest first. Group and version are today's.
     pub fn previous_ids(&self) -> impl Iterator<Item = Id> + '_ {
-        self.memory.previous.iter().map(|previous| Id {
-            gvk: Gvk {
-                kind: previous.kind.clone(),
-                ..self.gvk()
-            },
-            name: previous.name.clone(),
-            namespace: previous.namespace.clone(),
-        })
+        self.memory.previous.iter().map(|previous| previous.id(&self.gvk()))
     }
 
     /// The identity it had at first.
@@ -203,8 +218,7 @@ impl Resource {
 
     /// Sets a field, keeping the way its old value was written.
     fn set_untyped(map: &mut Map, field: &str, value: &str) {
-        map.entry(field.to_owned())
-            .or_insert_with(|| crate::node::Create::Scalar.node())
+        map.get_or_insert_with(field, || crate::node::Create::Scalar.node())
             .assign_untyped(value);
     }
 
@@ -228,7 +242,7 @@ impl Resource {
             Node::Map(map) => map,
             other => return Err(wrong_kind("MappingNode", other)),
         };
-        match map.entry("metadata".to_owned()).or_insert_with(Node::map) {
+        match map.get_or_insert_with("metadata", Node::map) {
             Node::Map(meta) => Ok(meta),
             other if other.is_null() => {
                 *other = Node::map();
@@ -262,12 +276,12 @@ impl Resource {
     }
 
     /// `metadata.labels` or `metadata.annotations` as strings.
-    pub fn meta_strings(&self, field: &str) -> std::collections::BTreeMap<String, String> {
+    pub fn meta_strings(&self, field: &str) -> BTreeMap<String, String> {
         let Some(map) = self.meta().and_then(|meta| meta.get(field)).and_then(Node::as_map) else {
-            return std::collections::BTreeMap::new();
+            return BTreeMap::new();
         };
         map.keys()
-            .filter_map(|key| Some((key.clone(), map.last(key)?.text().into_owned())))
+            .filter_map(|key| Some((key.to_string(), map.last(key)?.text().into_owned())))
             .collect()
     }
 
@@ -275,11 +289,7 @@ impl Resource {
     ///
     /// # Errors
     /// When `metadata` is no mapping.
-    pub fn set_meta_strings(
-        &mut self,
-        field: &str,
-        strings: std::collections::BTreeMap<String, String>,
-    ) -> Result<(), Error> {
+    pub fn set_meta_strings(&mut self, field: &str, strings: BTreeMap<String, String>) -> Result<(), Error> {
         let meta = self.meta_mut()?;
         if strings.is_empty() {
             meta.remove(field);
@@ -289,7 +299,7 @@ impl Resource {
                 .try_for_each(|key| check_key(key))
                 .within(|| format!("metadata.{field}"))?;
             meta.insert(
-                field.to_owned(),
+                field,
                 Node::Map(
                     strings
                         .into_iter()
@@ -368,7 +378,7 @@ impl Resource {
 
     /// A new cell that holds this value.
     pub fn new_cell(&mut self, value: &str) -> u32 {
-        self.cells.push(value.to_owned());
+        self.cells.push(value.into());
         u32::try_from(self.cells.len()).unwrap_or(0)
     }
 
@@ -377,22 +387,27 @@ impl Resource {
         if self.cells.is_empty() {
             return;
         }
-        let old = self.cells.clone();
+        let cells = &mut self.cells;
+        let mut changed = BTreeMap::new();
         visit_texts(&mut self.node, &mut |text| {
             let at = (text.cell as usize).wrapping_sub(1);
-            if let (Some(old), Some(new)) = (old.get(at), self.cells.get_mut(at))
-                && *old != text.text
-            {
-                new.clone_from(&text.text);
+            if cells.get(at).is_some_and(|old| *old != text.text) {
+                changed.insert(at, text.text.clone());
             }
         });
-        if old != self.cells {
-            visit_texts(&mut self.node, &mut |text| {
-                if let Some(value) = self.cells.get((text.cell as usize).wrapping_sub(1)) {
-                    text.text.clone_from(value);
-                }
-            });
+        if changed.is_empty() {
+            return;
         }
+        for (at, new) in changed {
+            if let Some(cell) = cells.get_mut(at) {
+                *cell = new;
+            }
+        }
+        visit_texts(&mut self.node, &mut |text| {
+            if let Some(value) = cells.get((text.cell as usize).wrapping_sub(1)) {
+                text.text.clone_from(value);
+            }
+        });
     }
 
     /// Forgets all cells: the tree was written and read again.

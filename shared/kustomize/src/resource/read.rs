@@ -3,19 +3,20 @@
 use super::{Resource, list};
 use crate::Error;
 use crate::error::Problems;
-use crate::node::{Node, documents};
+use crate::node::{Documents, Node, documents};
 
 /// The objects of a manifest file, lists expanded, each with the line it starts at.
 ///
 /// # Errors
 /// Malformed YAML; every document without kind or name. With the line in the file.
 pub(crate) fn read(content: &[u8]) -> Result<Vec<(usize, Resource)>, Error> {
-    let mut nodes = documents(content)?;
+    let Documents { mut nodes, is_cut } = documents(content)?;
     if let [(line, only)] = nodes.as_slice()
         && matches!(
             only.get("kind").map(Node::text).as_deref(),
             Some("List" | "ResourceList")
         )
+        && !is_cut
         && let Some(items) = only.get("items").or_else(|| only.get("functionConfig"))
     {
         // A file that is one list is taken for its items before anything is checked.

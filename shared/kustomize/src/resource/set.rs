@@ -2,13 +2,44 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::{Behavior, Id, Key, ORIGIN, Resource};
 use crate::error::Problems;
 use crate::{Error, Touch};
 
-type Index = HashMap<Key, Vec<usize>>;
+type Index = HashMap<Key, Places>;
+
+/// Positions of objects; nearly always of one.
+#[derive(Clone, Debug)]
+enum Places {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Places {
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Places::One(at) => std::slice::from_ref(at),
+            Places::Several(all) => all,
+        }
+    }
+}
+
+/// Adds a position, the highest so far.
+fn note(index: &mut Index, key: Key, at: usize) {
+    match index.entry(key) {
+        Entry::Vacant(free) => {
+            free.insert(Places::One(at));
+        }
+        Entry::Occupied(mut taken) => match taken.get_mut() {
+            places if places.as_slice().last() == Some(&at) => {}
+            Places::Several(all) => all.push(at),
+            Places::One(first) => *taken.get_mut() = Places::Several(vec![*first, at]),
+        },
+    }
+}
 
 /// Objects in order. No two have the same identity, except where upstream does not look either: between a transformer that
 /// renames and the next step that collects.
@@ -75,7 +106,7 @@ impl Resources {
         self.current.get_or_init(|| {
             let mut index = Index::new();
             for (at, resource) in self.list.iter().enumerate() {
-                index.entry(resource.id().key()).or_default().push(at);
+                note(&mut index, resource.id().key(), at);
             }
             index
         })
@@ -93,12 +124,12 @@ impl Resources {
 
     /// Positions of the objects that have this identity now.
     pub fn with_id(&self, id: &Id) -> &[usize] {
-        self.current().get(&id.key()).map_or(&[], Vec::as_slice)
+        self.current().get(&id.key()).map_or(&[], Places::as_slice)
     }
 
     /// Positions of the objects that have or had this identity.
     pub fn with_any_id(&self, id: &Id) -> &[usize] {
-        self.any().get(&id.key()).map_or(&[], Vec::as_slice)
+        self.any().get(&id.key()).map_or(&[], Places::as_slice)
     }
 
     /// Adds an object.
@@ -113,7 +144,7 @@ impl Resources {
         }
         let at = self.list.len();
         if let Some(index) = self.current.get_mut() {
-            index.entry(key).or_default().push(at);
+            note(index, key, at);
         }
         if let Some(index) = self.any.get_mut() {
             add_any(index, at, &resource);
@@ -242,9 +273,6 @@ fn add_any(index: &mut Index, at: usize, resource: &Resource) {
         return;
     }
     for id in resource.previous_ids().chain(std::iter::once(resource.id())) {
-        let positions = index.entry(id.key()).or_default();
-        if positions.last() != Some(&at) {
-            positions.push(at);
-        }
+        note(index, id.key(), at);
     }
 }

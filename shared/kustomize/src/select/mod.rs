@@ -6,7 +6,7 @@ mod whole;
 
 use crate::Error;
 use crate::kustomization::Fields;
-use crate::resource::{Gvk, Id, Resource, Resources};
+use crate::resource::{Gvk, Id, Resource, Resources, effective_namespace, group_version};
 
 pub(crate) use labels::LabelSelector;
 pub(crate) use pattern::pattern;
@@ -91,15 +91,25 @@ impl Matcher {
 
     /// Whether an object matches by its first or present name and namespace, its present type, labels and annotations.
     pub fn fits(&self, resource: &Resource) -> bool {
-        // Most objects are of another kind.
-        if !self.kind.fits(&resource.kind()) {
+        // Every object is asked, and most are of another type or name, so nothing is copied to see that.
+        let (api_version, kind) = (resource.text("apiVersion"), resource.text("kind"));
+        let (group, version) = group_version(&api_version);
+        if !(self.kind.fits(&kind) && self.group.fits(group) && self.version.fits(version)) {
             return false;
         }
-        let (now, first) = (resource.id(), resource.original_id());
-        (self.namespace.fits(first.effective_namespace()) || self.namespace.fits(now.effective_namespace()))
-            && (self.name.fits(&first.name) || self.name.fits(&now.name))
-            && self.fits_gvk(&now.gvk)
-            && self.fits_meta(resource)
+        let first = resource.memory.previous.first();
+        let fits_name =
+            first.is_some_and(|first| self.name.fits(&first.name)) || self.name.fits(&resource.meta_text("name"));
+        if !fits_name {
+            return false;
+        }
+        let in_namespace = |kind: &str, namespace: &str| {
+            let effective = effective_namespace(group, version, kind, namespace);
+            self.namespace.fits(effective)
+        };
+        let fits_namespace = first.is_some_and(|first| in_namespace(&first.kind, &first.namespace))
+            || in_namespace(&kind, &resource.meta_text("namespace"));
+        fits_namespace && self.fits_meta(resource)
     }
 }
 

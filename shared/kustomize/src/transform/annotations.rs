@@ -12,12 +12,11 @@
 
 use std::collections::BTreeMap;
 
+use super::pairs::Pairs;
 use super::{Pass, Transformer};
 use crate::Error;
-use crate::error::Within;
-use crate::fields::{FieldSpec, Target, apply_all, field_spec};
+use crate::fields::{FieldSpec, field_spec};
 use crate::kustomization::Fields;
-use crate::node::{Node, Style, Text, check_key, wrong_kind};
 use crate::resource::Resources;
 
 /// Sets annotations.
@@ -40,33 +39,9 @@ impl Annotations {
 
 impl Transformer for Annotations {
     fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let pairs = Pairs::of(&self.annotations);
         pass.each(resources.iter_mut(), |resource| {
-            let mut changed = false;
-            for (key, value) in &self.annotations {
-                // An annotation added in several places is one value upstream: a later change of one place changes all.
-                let cell = resource.new_cell(value);
-                changed |= apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
-                    Node::Map(_) if key.is_empty() => Err(Error::new("annotations: an empty text is no key")),
-                    Node::Map(map) => {
-                        check_key(key).within(|| "annotations")?;
-                        match map.get_mut(key) {
-                            Some(old) => Ok(old.assign_string(value)),
-                            None => {
-                                let text = Text {
-                                    text: value.clone(),
-                                    style: Style::Plain,
-                                    cell,
-                                };
-                                map.insert(key.clone(), Node::Text(text));
-                                Ok(true)
-                            }
-                        }
-                    }
-                    other => Err(wrong_kind("MappingNode", other)),
-                })?;
-                resource.settle_cells();
-            }
-            Ok(changed)
+            pairs.set_in(resource, &self.fields, "annotations")
         })
     }
 }

@@ -69,7 +69,11 @@ fn hash(resource: &Resource) -> String {
             content = resource
                 .node
                 .as_map()
-                .map(|map| map.iter().map(|(key, value)| (key.clone(), value.to_json())).collect())
+                .map(|map| {
+                    map.iter()
+                        .map(|(key, value)| (key.to_string(), value.to_json()))
+                        .collect()
+                })
                 .unwrap_or_default()
         }
     }

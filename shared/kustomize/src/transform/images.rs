@@ -65,9 +65,9 @@ impl Images {
         let mut changed = false;
         match node {
             Node::Map(map) => {
-                for (key, value) in map {
+                for (key, value) in map.iter_mut() {
                     changed |= self.walk(value)?;
-                    if let ("containers" | "initContainers", Node::List(containers)) = (key.as_str(), value) {
+                    if let ("containers" | "initContainers", Node::List(containers)) = (&**key, value) {
                         for container in containers {
                             match container {
                                 Node::Map(container) => {

@@ -17,12 +17,11 @@
 
 use std::collections::BTreeMap;
 
+use super::pairs::Pairs;
 use super::{Pass, Transformer};
 use crate::Error;
-use crate::error::Within;
-use crate::fields::{FieldSpec, Target, apply_all, field_spec};
+use crate::fields::{FieldSpec, field_spec};
 use crate::kustomization::Fields;
-use crate::node::{Node, Style, Text, check_key, wrong_kind};
 use crate::resource::Resources;
 
 /// Sets labels.
@@ -45,32 +44,9 @@ impl Labels {
 
 impl Transformer for Labels {
     fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
+        let pairs = Pairs::of(&self.labels);
         pass.each(resources.iter_mut(), |resource| {
-            let mut changed = false;
-            for (key, value) in &self.labels {
-                // A label added in several places is one value upstream: a later change of one place changes all.
-                let cell = resource.new_cell(value);
-                changed |= apply_all(&mut resource.node, &self.fields, Target::Map, &mut |node| match node {
-                    Node::Map(map) => Ok(match map.get_mut(key) {
-                        Some(old) => old.assign_string(value),
-                        None => {
-                            check_key(key).within(|| "labels")?;
-                            map.insert(
-                                key.clone(),
-                                Node::Text(Text {
-                                    text: value.clone(),
-                                    style: Style::Plain,
-                                    cell,
-                                }),
-                            );
-                            true
-                        }
-                    }),
-                    other => Err(wrong_kind("MappingNode", other)),
-                })?;
-                resource.settle_cells();
-            }
-            Ok(changed)
+            pairs.set_in(resource, &self.fields, "labels")
         })
     }
 }
@@ -115,6 +91,7 @@ mod tests {
             json!({"a": "x"}),
         );
         check("commonLabels: {1: x}", plain, Value::Null);
+        check("commonLabels: {'': x}", plain, Value::Null);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Pass, Transformer};
@@ -33,35 +34,88 @@ pub(crate) struct NameReferences<'a> {
 /// What is to know about an object that may be referred to.
 struct Candidate {
     id: Id,
-    previous: Vec<Id>,
+    /// Lent by the object.
     memory: Memory,
+    is_cluster_scoped: bool,
+}
+
+impl Candidate {
+    /// The identity it had at first.
+    fn original_id(&self) -> Id {
+        let first = self.memory.previous.first();
+        first.map_or_else(|| self.id.clone(), |previous| previous.id(&self.id.gvk))
+    }
+
+    /// Whether it was ever of the type, before it was what it is now.
+    fn was(&self, selector: &Gvk) -> bool {
+        let mut previous = self.memory.previous.iter();
+        previous.any(|previous| previous.gvk(&self.id.gvk).is_selected_by(selector))
+    }
 }
 
 /// The objects as they are when the fields are updated, found by the names they had.
 struct Candidates {
     all: Vec<Candidate>,
-    by_name: HashMap<String, Vec<usize>>,
+    by_name: HashMap<Box<str>, Vec<u32>>,
+    /// By the effective namespaces that they had at first; only asked for where a reference names one.
+    by_namespace: OnceCell<HashMap<String, Vec<u32>>>,
 }
 
 impl Candidates {
-    fn of(resources: &Resources) -> Self {
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    fn of(resources: &mut Resources) -> Self {
+        let mut by_name: HashMap<Box<str>, Vec<u32>> = HashMap::new();
         let mut all = Vec::with_capacity(resources.len());
-        for (at, resource) in resources.iter().enumerate() {
-            let previous: Vec<Id> = resource.previous_ids().collect();
-            for id in &previous {
-                let places = by_name.entry(id.name.clone()).or_default();
-                if places.last() != Some(&at) {
-                    places.push(at);
+        for resource in resources.iter_mut() {
+            let at = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            for previous in &resource.memory.previous {
+                match by_name.get_mut(previous.name.as_str()) {
+                    Some(places) if places.last() == Some(&at) => {}
+                    Some(places) => places.push(at),
+                    None => drop(by_name.insert(previous.name.as_str().into(), vec![at])),
                 }
             }
+            let id = resource.id();
             all.push(Candidate {
-                id: resource.id(),
-                previous,
-                memory: resource.memory.clone(),
+                is_cluster_scoped: id.gvk.is_cluster_scoped(),
+                id,
+                memory: std::mem::take(&mut resource.memory),
             });
         }
-        Self { all, by_name }
+        Self {
+            all,
+            by_name,
+            by_namespace: OnceCell::new(),
+        }
+    }
+
+    /// Gives the objects back what they lent.
+    fn give_back(self, resources: &mut Resources) {
+        for (resource, candidate) in resources.iter_mut().zip(self.all) {
+            resource.memory = candidate.memory;
+        }
+    }
+
+    fn at<'a>(&'a self, places: Option<&'a Vec<u32>>) -> impl Iterator<Item = &'a Candidate> {
+        let places = places.into_iter().flatten();
+        places.filter_map(|at| self.all.get(usize::try_from(*at).ok()?))
+    }
+
+    /// Those that had a name.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Candidate> {
+        self.at(self.by_name.get(name))
+    }
+
+    /// Those that were in a namespace at first.
+    fn first_in(&self, namespace: &str) -> impl Iterator<Item = &Candidate> {
+        let by_namespace = self.by_namespace.get_or_init(|| {
+            let mut index: HashMap<String, Vec<u32>> = HashMap::new();
+            for (at, candidate) in (0..).zip(&self.all) {
+                let id = candidate.original_id();
+                index.entry(id.effective_namespace().to_owned()).or_default().push(at);
+            }
+            index
+        });
+        self.at(by_namespace.get(namespace))
     }
 }
 
@@ -71,11 +125,20 @@ type Field<'a> = (&'a Gvk, &'a FieldSpec, Vec<String>);
 impl Transformer for NameReferences<'_> {
     fn transform(&self, resources: &mut Resources, pass: &Pass<'_>) -> Result<(), Error> {
         let candidates = Candidates::of(resources);
+        let updated = self.update(resources, &candidates, pass);
+        candidates.give_back(resources);
+        updated
+    }
+}
+
+impl NameReferences<'_> {
+    fn update(&self, resources: &mut Resources, candidates: &Candidates, pass: &Pass<'_>) -> Result<(), Error> {
         // The fields that matter, by the type of the object that has them.
         let mut by_type: BTreeMap<Gvk, Vec<Field<'_>>> = BTreeMap::new();
-        pass.each(resources.iter_mut(), |resource| {
+        let objects = resources.iter_mut().zip(&candidates.all);
+        pass.each_with(objects, |resource, candidate| {
             let mut changed = false;
-            let original = resource.original_id();
+            let original = candidate.original_id();
             let fields = by_type.entry(original.gvk.clone()).or_insert_with(|| {
                 let all = self
                     .references
@@ -88,41 +151,38 @@ impl Transformer for NameReferences<'_> {
             if fields.is_empty() {
                 return Ok(false);
             }
-            let referrer = Referrer::of(resource)?;
+            let referrer = Referrer::of(resource, candidate)?;
             for (target, spec, path) in fields.iter() {
                 let update = Update {
                     referrer: &referrer,
                     target,
                     path: &spec.path,
-                    candidates: &candidates,
+                    candidates,
                 };
                 // The fields are those of the type that the object had at first, whatever its type is now.
                 changed |= apply_path(&mut resource.node, spec, path, Target::Existing, &mut |node| {
                     update.set(node)
                 })
-                .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, referrer.id))?;
+                .within(|| format!("updating name reference in '{}' field of '{}'", spec.path, candidate.id))?;
             }
             resource.settle_cells();
             Ok(changed)
-        })?;
-        resources.touch();
-        Ok(())
+        })
     }
 }
 
 /// The object whose fields are updated.
-struct Referrer {
-    id: Id,
-    memory: Memory,
+struct Referrer<'a> {
+    candidate: &'a Candidate,
     /// Namespaces of service accounts that a role binding names.
     namespaces: HashSet<String>,
     /// The type its `roleRef` names.
     role: Option<Gvk>,
 }
 
-impl Referrer {
-    fn of(resource: &Resource) -> Result<Self, Error> {
-        let id = resource.id();
+impl<'a> Referrer<'a> {
+    fn of(resource: &Resource, candidate: &'a Candidate) -> Result<Self, Error> {
+        let id = &candidate.id;
         let mut namespaces = HashSet::new();
         if id.gvk.kind == "RoleBinding" {
             let subjects = resource
@@ -134,7 +194,7 @@ impl Referrer {
                 let is_account = subject.get("kind").is_some_and(|kind| kind.text() == "ServiceAccount");
                 match subject.get("namespace") {
                     Some(Node::Text(namespace)) if is_account => {
-                        namespaces.insert(namespace.text.clone());
+                        namespaces.insert(namespace.text.to_string());
                     }
                     Some(_) if is_account => {
                         return Err(Error::new(format!(
@@ -160,8 +220,7 @@ impl Referrer {
             _ => None,
         };
         Ok(Self {
-            id,
-            memory: resource.memory.clone(),
+            candidate,
             namespaces,
             role,
         })
@@ -169,15 +228,16 @@ impl Referrer {
 
     /// Whether the scopes of the two let one refer to the other at all.
     fn reaches(&self, candidate: &Candidate) -> bool {
-        self.id.gvk.is_cluster_scoped()
-            || candidate.id.gvk.is_cluster_scoped()
-            || candidate.id.effective_namespace() == self.id.effective_namespace()
+        let own = self.candidate;
+        own.is_cluster_scoped
+            || candidate.is_cluster_scoped
+            || candidate.id.effective_namespace() == own.id.effective_namespace()
             || self.namespaces.contains(&candidate.id.namespace)
     }
 }
 
 struct Update<'a> {
-    referrer: &'a Referrer,
+    referrer: &'a Referrer<'a>,
     target: &'a Gvk,
     path: &'a str,
     candidates: &'a Candidates,
@@ -227,8 +287,7 @@ impl Update<'_> {
             // An empty namespace stands for any here and must not be written.
             if !value.is_empty() {
                 changed |= map
-                    .entry(field.to_owned())
-                    .or_insert_with(|| crate::node::Create::Scalar.node())
+                    .get_or_insert_with(field, || crate::node::Create::Scalar.node())
                     .assign_untyped(value);
             }
         }
@@ -242,57 +301,41 @@ impl Update<'_> {
         namespace: Option<&str>,
         same: impl Fn(&Candidate, &Candidate) -> bool,
     ) -> Result<Option<&Candidate>, Error> {
-        let places = self.candidates.by_name.get(name).map_or(&[][..], Vec::as_slice);
-        let mut found: Vec<&Candidate> = places
-            .iter()
-            .filter_map(|at| self.candidates.all.get(*at))
-            .filter(|candidate| self.referrer.reaches(candidate))
+        let (referrer, candidates) = (self.referrer, self.candidates);
+        let mut found: Vec<&Candidate> = candidates
+            .named(name)
+            .filter(|candidate| referrer.reaches(candidate))
             .collect();
         if let Some(namespace) = namespace {
             // A namespace means the one an object came with, if any object came with it.
-            let original = |candidate: &Candidate| {
-                candidate
-                    .previous
-                    .first()
-                    .is_some_and(|id| id.effective_namespace() == namespace)
-            };
-            let anyone = self
-                .candidates
-                .all
-                .iter()
-                .filter(|candidate| self.referrer.reaches(candidate))
-                .any(|candidate| {
-                    candidate
-                        .previous
-                        .first()
-                        .unwrap_or(&candidate.id)
-                        .effective_namespace()
-                        == namespace
-                });
-            if anyone {
-                found.retain(|candidate| original(candidate));
+            if candidates
+                .first_in(namespace)
+                .any(|candidate| referrer.reaches(candidate))
+            {
+                found.retain(|candidate| candidate.original_id().effective_namespace() == namespace);
             } else {
                 found.retain(|candidate| candidate.id.effective_namespace() == namespace);
             }
         }
-        found.retain(|candidate| candidate.previous.iter().any(|id| id.gvk.is_selected_by(self.target)));
+        found.retain(|candidate| candidate.was(self.target));
         if self.path.ends_with("roleRef/name")
-            && let Some(role) = &self.referrer.role
+            && let Some(role) = &referrer.role
         {
-            found.retain(|candidate| candidate.previous.iter().any(|id| id.gvk.is_selected_by(role)));
+            found.retain(|candidate| candidate.was(role));
         }
+        let own = referrer.candidate;
         found.retain(|candidate| {
-            self.referrer.id.gvk.is_cluster_scoped()
-                || candidate.id.gvk.is_cluster_scoped()
+            own.is_cluster_scoped
+                || candidate.is_cluster_scoped
                 || candidate.id.gvk.kind == "ServiceAccount"
-                || candidate.id.effective_namespace() == self.referrer.id.effective_namespace()
+                || candidate.id.effective_namespace() == own.id.effective_namespace()
         });
         if let [only] = found.as_slice() {
             return Ok(Some(only));
         }
-        found.retain(|candidate| affixes_agree(&candidate.memory, &self.referrer.memory, true));
+        found.retain(|candidate| affixes_agree(&candidate.memory, &own.memory, true));
         if found.len() > 1 {
-            found.retain(|candidate| affixes_agree(&candidate.memory, &self.referrer.memory, false));
+            found.retain(|candidate| affixes_agree(&candidate.memory, &own.memory, false));
         }
         match found.as_slice() {
             [] => Ok(None),

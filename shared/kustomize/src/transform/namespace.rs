@@ -75,7 +75,7 @@ impl Namespace {
             return Err(wrong_kind("ScalarNode", node)).within(|| "namespace field specs must target scalar nodes");
         }
         let kept = self.unset_only && !node.is_null() && !node.text().is_empty();
-        Ok(!kept && node.assign_string(&self.namespace))
+        Ok(!kept && node.assign_string(self.namespace.as_str()))
     }
 
     /// Sets the namespace of one object. Whether that changed it.
@@ -133,10 +133,7 @@ impl Namespace {
                         return Err(error).within(|| format!("looking up {field} of a subject"));
                     }
                     Some(value) if value.text() == word => {
-                        changed |= self.set(
-                            map.entry("namespace".to_owned())
-                                .or_insert_with(|| Create::Scalar.node()),
-                        )?;
+                        changed |= self.set(map.get_or_insert_with("namespace", || Create::Scalar.node()))?;
                     }
                     _ => {}
                 },

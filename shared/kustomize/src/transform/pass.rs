@@ -76,9 +76,22 @@ impl Pass<'_> {
         resources: impl IntoIterator<Item = &'r mut Resource>,
         mut change: impl FnMut(&mut Resource) -> Result<bool, Error>,
     ) -> Result<(), Error> {
+        let alone = resources.into_iter().map(|resource| (resource, ()));
+        self.each_with(alone, |resource, ()| change(resource))
+    }
+
+    /// As [`Pass::each`], for objects that come with something to know about them.
+    ///
+    /// # Errors
+    /// All errors of `change`.
+    pub fn each_with<'r, T>(
+        &self,
+        resources: impl IntoIterator<Item = (&'r mut Resource, T)>,
+        mut change: impl FnMut(&mut Resource, T) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let mut problems = Problems::default();
-        for resource in resources {
-            problems.note(self.on(resource, &mut change))?;
+        for (resource, known) in resources {
+            problems.note(self.on(resource, |resource| change(resource, known)))?;
         }
         problems.finish()
     }

@@ -249,7 +249,7 @@ fn replace(node: &mut Node, values: &Values<'_>) -> Result<bool, Error> {
     };
     let cell = *cell;
     let new = expand(text, values)?;
-    let changed = new.text() != *text;
+    let changed = *new.text() != **text;
     *node = match new {
         Node::Text(new) => Node::Text(Text {
             text: new.text,

@@ -1,11 +1,13 @@
 //! Cutting a file into documents the way kustomize does it: by lines, before any YAML is read.
 
+use std::ops::Range;
+
 use crate::{Error, ErrorKind, Position};
 
 /// One document of a file as kustomize cuts it, before any YAML is read.
-pub(super) struct Chunk<'a> {
-    /// Its text, without the separators.
-    pub(super) text: &'a str,
+pub(super) struct Chunk {
+    /// Where its text is, without the separators.
+    pub(super) range: Range<usize>,
     /// Lines before this chunk.
     pub(super) first_line: usize,
 }
@@ -15,7 +17,7 @@ pub(super) struct Chunk<'a> {
 ///
 /// # Errors
 /// When something else than a comment follows the `---`.
-pub(super) fn split(text: &str) -> Result<Vec<Chunk<'_>>, Error> {
+pub(super) fn split(text: &str) -> Result<Vec<Chunk>, Error> {
     let mut chunks = Vec::new();
     let (mut start, mut first_line) = (0, 0);
     let mut at = 0;
@@ -32,7 +34,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Chunk<'_>>, Error> {
                 return Err(Error::new(ErrorKind::Separator, position, text));
             }
             chunks.push(Chunk {
-                text: &text[start..at],
+                range: start..at,
                 first_line,
             });
             (start, first_line) = (end, line + 1);
@@ -40,7 +42,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Chunk<'_>>, Error> {
         at = end;
     }
     chunks.push(Chunk {
-        text: &text[start..],
+        range: start..text.len(),
         first_line,
     });
     Ok(chunks)

@@ -8,8 +8,11 @@ mod chunks;
 mod reader;
 mod slashes;
 
+use std::borrow::Cow;
+
 use crate::{Dialect, Error, Flaw, Node, Position, block, quotes};
 
+use chunks::Chunk;
 use reader::Reader;
 
 /// The longest text that is read, in bytes.
@@ -29,7 +32,7 @@ pub const MAX_EXPANDED_BYTES: usize = 64 << 20;
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<Node>, Error> {
     check_length(text)?;
     match dialect {
-        Dialect::V3 => all(text, None),
+        Dialect::V3 => Documents::strict(text)?.map(|read| Ok(read?.0)).collect(),
         Dialect::V2 => first(text, None),
     }
 }
@@ -42,12 +45,20 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<Node>, Error> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_tolerant(text: &str, dialect: Dialect) -> Result<(Vec<Node>, Vec<Flaw>), Error> {
-    check_length(text)?;
-    let mut flaws = Vec::new();
-    let documents = match dialect {
-        Dialect::V3 => all(text, Some(&mut flaws))?,
-        Dialect::V2 => first(text, Some(&mut flaws))?,
-    };
+    let (mut documents, mut flaws) = (Vec::new(), Vec::new());
+    match dialect {
+        Dialect::V3 => {
+            for read in Documents::tolerant(text)? {
+                let (document, its_flaws) = read?;
+                documents.push(document);
+                flaws.extend(its_flaws);
+            }
+        }
+        Dialect::V2 => {
+            check_length(text)?;
+            documents = first(text, Some(&mut flaws))?;
+        }
+    }
     Ok((documents, flaws))
 }
 
@@ -58,20 +69,73 @@ fn first(text: &str, flaws: Option<&mut Vec<Flaw>>) -> Result<Vec<Node>, Error> 
     Ok(first.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-/// All documents that kustomize sees.
-fn all(text: &str, mut flaws: Option<&mut Vec<Flaw>>) -> Result<Vec<Node>, Error> {
-    let (text, quotes) = quotes::mark(text);
-    let text = text.as_ref();
-    let unix = text.contains("\r\n").then(|| text.replace("\r\n", "\n"));
-    let mut out = Vec::new();
-    for chunk in chunks::split(unix.as_deref().unwrap_or(text))? {
-        out.extend(match block::read(chunk.text, chunk.first_line) {
-            Some(document) => Some(document),
-            None => long_way(chunk.text, chunk.first_line, quotes, flaws.as_deref_mut())?,
-        });
+/// All documents of a text that kustomize sees, in [`Dialect::V3`], read one after the other, so that never more than one of
+/// them takes room. Empty ones are left out; after an error comes none.
+pub struct Documents<'a> {
+    text: Cow<'a, str>,
+    quotes: quotes::Mark,
+    chunks: std::vec::IntoIter<Chunk>,
+    is_cut: bool,
+    is_tolerant: bool,
+}
+
+impl<'a> Documents<'a> {
+    /// The documents of `text`, each with the keys that a stricter reader minds, as [`parse_tolerant`] lists them.
+    ///
+    /// # Errors
+    /// When the text is too long, or something else than a comment stands behind a `---`.
+    pub fn tolerant(text: &'a str) -> Result<Self, Error> {
+        Self::of(text, true)
     }
-    out.retain(|document| !document.is_null());
-    Ok(out)
+
+    fn strict(text: &'a str) -> Result<Self, Error> {
+        Self::of(text, false)
+    }
+
+    fn of(text: &'a str, is_tolerant: bool) -> Result<Self, Error> {
+        check_length(text)?;
+        let (mut text, quotes) = quotes::mark(text);
+        if text.contains("\r\n") {
+            text = Cow::Owned(text.replace("\r\n", "\n"));
+        }
+        let chunks = chunks::split(&text)?;
+        Ok(Self {
+            is_cut: chunks.len() > 1,
+            chunks: chunks.into_iter(),
+            text,
+            quotes,
+            is_tolerant,
+        })
+    }
+
+    /// Whether a `---` cuts the text, even if nothing is before or behind it.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+}
+
+impl Iterator for Documents<'_> {
+    type Item = Result<(Node, Vec<Flaw>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Chunk { range, first_line } = self.chunks.next()?;
+            let text = &self.text[range];
+            let mut flaws = Vec::new();
+            let read = match block::read(text, first_line) {
+                Some(document) => Ok(Some(document)),
+                None => long_way(text, first_line, self.quotes, self.is_tolerant.then_some(&mut flaws)),
+            };
+            match read {
+                Ok(Some(document)) if !document.is_null() => return Some(Ok((document, flaws))),
+                Ok(_) => {}
+                Err(error) => {
+                    self.chunks = Vec::new().into_iter();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
 }
 
 fn check_length(text: &str) -> Result<(), Error> {

@@ -11,9 +11,9 @@ use super::MAX_DEPTH;
 use super::anchors::Anchors;
 use super::slashes::EscapedSlashes;
 use crate::{
-    Dialect, Error, ErrorKind, Node, Position, Value, emit,
+    Dialect, Error, ErrorKind, Node, Position, Value,
     mapping::{self, Flaw, Item},
-    quotes, refold, resolve,
+    quotes, refold, resolve, style,
 };
 
 /// Where a value stands.
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
                 syntax("found unknown escape character")
             }
             ScalarStyle::Literal | ScalarStyle::Folded
-                if self.dialect == Dialect::V3 && value.starts_with('\t') && emit::fits_block(value) =>
+                if self.dialect == Dialect::V3 && value.starts_with('\t') && style::fits_block(value) =>
             {
                 syntax("found a tab character where an indentation space is expected")
             }

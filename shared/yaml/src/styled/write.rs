@@ -6,7 +6,8 @@
 use std::fmt;
 
 use super::{Comments, Content, Quoting, ScalarKind, Styled, StyledDocument, StyledScalar};
-use crate::emit::{Facts, Writer};
+use crate::emit::Writer;
+use crate::style::Facts;
 
 const INDENT: usize = 2;
 /// A longer key is written as `? key`.

@@ -86,3 +86,38 @@ impl Transformer for Json6902Patch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::first;
+    use serde_json::{Value, json};
+
+    fn check(entry: &str, expected: Value) {
+        let fields = format!("patchesJson6902: [{{{entry}}}]");
+        let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: '1'}}";
+        assert_eq!(first(&fields, map, "/data"), expected, "{entry}");
+    }
+
+    #[test]
+    fn operations_change_what_the_target_selects() {
+        let add = "patch: '[{\"op\": \"add\", \"path\": \"/data/y\", \"value\": \"2\"}]'";
+        let target = |name: &str| format!("target: {{version: v1, kind: ConfigMap, name: {name}}}, {add}");
+        check(&target("a"), json!({"x": "1", "y": "2"}));
+        check(&target("b"), json!({"x": "1"}));
+    }
+
+    #[test]
+    fn an_entry_has_a_named_target_and_operations_from_one_place() {
+        let target = "target: {version: v1, kind: ConfigMap, name: a}";
+        check(
+            "target: {version: v1, kind: ConfigMap}, patch: '- {op: remove, path: /data}'",
+            Value::Null,
+        );
+        check(target, Value::Null);
+        check(&format!("{target}, patch: '[]'"), Value::Null);
+        check(
+            &format!("{target}, path: all.yaml, patch: '- {{op: remove, path: /data}}'"),
+            Value::Null,
+        );
+    }
+}

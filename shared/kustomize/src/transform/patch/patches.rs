@@ -163,3 +163,39 @@ impl Patches {
         merged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+
+    /// How many objects there are then; none when it is refused, for a reason with this text.
+    fn check(entry: &str, expected: Result<usize, &str>) {
+        let maps = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n---\n\
+                    {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n";
+        let found = built(&format!("patches: [{{{entry}}}]"), maps);
+        match expected {
+            Ok(count) => assert_eq!(found.unwrap().len(), count, "{entry}"),
+            Err(part) => assert!(found.unwrap_err().contains(part), "{entry}"),
+        }
+    }
+
+    #[test]
+    fn a_patch_is_for_one_object_or_for_all_of_a_target() {
+        let delete = "'{$patch: delete, apiVersion: v1, kind: ConfigMap, metadata: {name: a}}'";
+        check(&format!("patch: {delete}"), Ok(1));
+        check(&format!("patch: {delete}, target: {{kind: ConfigMap}}"), Ok(0));
+        check(&format!("patch: {delete}, target: {{kind: Secret}}"), Ok(2));
+    }
+
+    #[test]
+    fn a_patch_is_one_thing_from_one_place() {
+        check("target: {kind: ConfigMap}", Err("must specify one of patch and path"));
+        check("path: all.yaml, patch: '{}'", Err("can't be set at the same time"));
+        check("patch: 'text'", Err("unable to parse SM or JSON patch"));
+        check("patch: '- {op: remove, path: /data}'", Err("must specify a target"));
+        check(
+            "path: all.yaml, target: {kind: ConfigMap}",
+            Err("Multiple Strategic-Merge Patches"),
+        );
+    }
+}

@@ -76,3 +76,33 @@ impl Transformer for StrategicPatches {
         problems.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::first;
+    use serde_json::{Value, json};
+
+    const MAP: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: '1', y: '2'}}";
+
+    fn patch(name: &str, data: &str) -> String {
+        format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}, data: {data}}}")
+    }
+
+    fn check(patches: &[String], expected: Value) {
+        let fields = format!("patchesStrategicMerge: {}", json!(patches));
+        assert_eq!(first(&fields, MAP, "/data"), expected, "{fields}");
+    }
+
+    #[test]
+    fn patches_are_merged_one_after_the_other() {
+        let (one, other) = (patch("a", "{x: 3, z: '4'}"), patch("a", "{x: null, z: '5'}"));
+        check(&[one.clone(), other.clone()], json!({"y": "2", "z": "5"}));
+        check(&[format!("{one}\n---\n{other}\n")], json!({"y": "2", "z": "5"}));
+    }
+
+    #[test]
+    fn a_patch_needs_its_object() {
+        check(&[patch("b", "{}")], Value::Null);
+        check(&["# nothing".to_owned()], Value::Null);
+    }
+}

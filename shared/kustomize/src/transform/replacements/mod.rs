@@ -259,3 +259,60 @@ impl Replacement {
 fn ids(resource: &Resource) -> Vec<Id> {
     std::iter::once(resource.id()).chain(resource.previous_ids()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::trial::built;
+    use serde_json::{Value, json};
+
+    /// The data of the second object then, or a part of the error.
+    fn check(entry: &str, expected: Result<Value, &str>) {
+        let objects = "{apiVersion: v1, kind: Service, metadata: {name: db}, spec: {host: a.b}}\n---\n\
+                       {apiVersion: v1, kind: ConfigMap, metadata: {name: app}, data: {x: old, y: c.d}}\n";
+        let found = built(&format!("replacements: [{{{entry}}}]"), objects);
+        match expected {
+            Ok(data) => assert_eq!(found.unwrap()[1]["data"], data, "{entry}"),
+            Err(part) => assert!(found.unwrap_err().contains(part), "{entry}"),
+        }
+    }
+
+    #[test]
+    fn a_field_or_a_part_of_it_goes_to_all_targets() {
+        let to = |rest: &str| format!("targets: [{{select: {{kind: ConfigMap}}, {rest}}}]");
+        let whole = to("fieldPaths: [data.x, data.y]");
+        check(
+            &format!("source: {{kind: Service}}, {whole}"),
+            Ok(json!({"x": "db", "y": "db"})),
+        );
+        check(&format!("sourceValue: v, {whole}"), Ok(json!({"x": "v", "y": "v"})));
+        let part = to("fieldPaths: [data.y], options: {delimiter: ., index: 1}");
+        check(
+            &format!("source: {{kind: Service, fieldPath: spec.host, options: {{delimiter: .}}}}, {part}"),
+            Ok(json!({"x": "old", "y": "c.a"})),
+        );
+        let new = to("fieldPaths: [data.z], options: {create: true}");
+        check(
+            &format!("sourceValue: v, {new}"),
+            Ok(json!({"x": "old", "y": "c.d", "z": "v"})),
+        );
+    }
+
+    #[test]
+    fn an_entry_has_one_source_and_targets() {
+        let to = "targets: [{select: {kind: ConfigMap}, fieldPaths: [data.z]}]";
+        check(to, Err("must specify a source and at least one target"));
+        check(
+            "source: {kind: Service}",
+            Err("must specify a source and at least one target"),
+        );
+        check(
+            &format!("source: {{kind: Service}}, sourceValue: v, {to}"),
+            Err("mutually exclusive"),
+        );
+        check(&format!("sourceValue: v, {to}"), Err("unable to find field \"data.z\""));
+        check(
+            &format!("path: all.yaml, sourceValue: v, {to}"),
+            Err("cannot specify both"),
+        );
+    }
+}

@@ -102,7 +102,7 @@ pub(super) fn styled(node: &Node) -> Styled {
             entries: (map.iter())
                 .map(|(key, value)| {
                     (
-                        scalar(key.into(), Quoting::Plain, Some(ScalarKind::Str)).into(),
+                        scalar((&**key).into(), Quoting::Plain, Some(ScalarKind::Str)).into(),
                         styled(value),
                     )
                 })

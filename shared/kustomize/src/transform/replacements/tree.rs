@@ -57,7 +57,7 @@ impl Tree for Node {
         match self {
             Node::Map(map) => {
                 if let (false, Some(missing)) = (map.contains_key(name), missing) {
-                    map.insert(name.to_owned(), missing.node());
+                    map.insert(name, missing.node());
                 }
                 Ok(map.get_mut(name))
             }

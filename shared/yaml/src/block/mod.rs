@@ -5,6 +5,10 @@
 //! mistakes of any kind), the whole document is read the long way, which is also where all errors come from.
 //! Both ways give the same tree; fuzzing compares them.
 
+mod flow;
+
+use flow::Flow;
+
 use crate::{
     Dialect, Node, Position, Value,
     mapping::{Entries, MERGE},
@@ -206,7 +210,7 @@ impl<'a> Reader<'a> {
             b'\'' => single_quoted(text),
             b'"' => double_quoted(text),
             b'{' | b'[' => {
-                let mut flow = Flow { line, at: start };
+                let mut flow = Flow::new(line, start);
                 let node = flow.node(0)?;
                 is_end(flow.rest()).then_some(node.value)
             }
@@ -297,113 +301,6 @@ impl<'a> Reader<'a> {
             out.extend(std::iter::repeat_n('\n', empty));
         }
         Some(Value::Str(out))
-    }
-}
-
-/// Brackets that end in the line they begin in.
-struct Flow<'a> {
-    line: Line<'a>,
-    /// The place in the line.
-    at: usize,
-}
-
-impl<'a> Flow<'a> {
-    fn rest(&self) -> &'a str {
-        &self.line.text[self.at..]
-    }
-
-    fn skip_spaces(&mut self) {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches(' ').len();
-    }
-
-    /// Goes behind a mark if it comes next, spaces aside.
-    fn skip(&mut self, mark: char) -> bool {
-        self.skip_spaces();
-        let found = self.rest().starts_with(mark);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn node(&mut self, depth: usize) -> Option<Node> {
-        self.skip_spaces();
-        let position = self.line.position(self.at);
-        let value = match self.rest().as_bytes().first()? {
-            _ if depth > MAX_DEPTH => return None,
-            b'{' => self.mapping(depth)?,
-            b'[' => self.list(depth)?,
-            b'"' | b'\'' => Value::Str(self.quoted()?.to_owned()),
-            _ => resolve::plain(self.word()?, Dialect::V3),
-        };
-        Some(Node { position, value })
-    }
-
-    fn mapping(&mut self, depth: usize) -> Option<Value> {
-        let mut entries = Entries::default();
-        self.at += 1;
-        if self.skip('}') {
-            return Some(Value::Map(Vec::new()));
-        }
-        loop {
-            self.skip_spaces();
-            let position = self.line.position(self.at);
-            let name = if self.rest().starts_with(['"', '\'']) {
-                self.quoted()?
-            } else {
-                self.word().filter(|word| is_name(word))?
-            };
-            if entries.find(name).is_some() || name == MERGE || !self.rest().starts_with(": ") {
-                return None;
-            }
-            self.at += 1;
-            let key = Node {
-                position,
-                value: Value::Str(name.to_owned()),
-            };
-            entries.add((key, self.node(depth + 1)?));
-            if self.skip('}') {
-                return Some(Value::Map(entries.into_list()));
-            }
-            if !self.skip(',') {
-                return None;
-            }
-        }
-    }
-
-    fn list(&mut self, depth: usize) -> Option<Value> {
-        let mut items = Vec::new();
-        self.at += 1;
-        if self.skip(']') {
-            return Some(Value::Seq(items));
-        }
-        loop {
-            items.push(self.node(depth + 1)?);
-            if self.skip(']') {
-                return Some(Value::Seq(items));
-            }
-            if !self.skip(',') {
-                return None;
-            }
-        }
-    }
-
-    fn quoted(&mut self) -> Option<&'a str> {
-        let rest = self.rest();
-        let end = rest[1..].find(rest.chars().next()?)? + 1;
-        self.at += end + 1;
-        let inner = &rest[1..end];
-        // What follows may be the second half of a doubled quote.
-        (!inner.contains('\\') && !self.rest().starts_with(['"', '\''])).then_some(inner)
-    }
-
-    /// A word that nothing but the end of the value follows.
-    fn word(&mut self) -> Option<&'a str> {
-        let rest = self.rest();
-        let end = rest.bytes().position(|c| !is_word(c))?;
-        let word = &rest[..end];
-        self.at += end;
-        let next = rest[end..].trim_start_matches(' ').as_bytes().first()?;
-        (!word.is_empty() && word != "-" && matches!(next, b',' | b'}' | b']' | b':')).then_some(word)
     }
 }
 
