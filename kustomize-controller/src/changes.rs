@@ -4,7 +4,7 @@
 //! that a killed process left behind is not lost: the objects that the next run finds as planned were changed by the
 //! run that died, and are confirmed with it. Pure: the caller brings the time.
 
-use api::kustomize::{Change, ChangeEntry, ChangeKind, MAX_CHANGE_BYTES, MAX_CHANGES};
+use api::kustomize::{Change, ChangeEntry, ChangeKind, MAX_CHANGES};
 use api::meta::{Time, key};
 use api::source::Artifact;
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ pub fn plan(ring: &mut Vec<Change>, kind: ChangeKind, origin: &Origin, entries: 
                 None => last.entries.push(entry.clone()),
             }
         }
-        bound(last);
+        last.bound();
         return;
     }
     push(ring, change(kind, origin, entries, true, now));
@@ -107,46 +107,16 @@ fn change(kind: ChangeKind, origin: &Origin, entries: &[ChangeEntry], pending: b
 /// Sequence numbers go on from the last one; of two confirmed changes none has the number of the other.
 fn push(ring: &mut Vec<Change>, mut change: Change) {
     change.seq = ring.last().map_or(0, |last| last.seq) + 1;
-    bound(&mut change);
+    change.bound();
     ring.push(change);
     let surplus = ring.len().saturating_sub(MAX_CHANGES);
     ring.drain(..surplus);
 }
 
-/// Cuts the entries to what a change may take in the status, and counts what was cut.
-fn bound(change: &mut Change) {
-    let mut bytes = 0;
-    let kept = change.entries.iter().take_while(|entry| {
-        bytes += size(entry);
-        bytes <= MAX_CHANGE_BYTES
-    });
-    let kept = kept.count();
-    let cut = change.entries.len() - kept;
-    if cut > 0 {
-        change.entries.truncate(kept);
-        change.truncated = Some(change.truncated.unwrap_or(0) + i64::try_from(cut).unwrap_or(i64::MAX));
-    }
-    // Origins get what room the objects leave.
-    let mut bytes: usize = change.entries.iter().map(size).sum();
-    for entry in &mut change.entries {
-        bytes += entry.origin.as_ref().map_or(0, |origin| origin.len() + 12);
-        entry.origin.take_if(|_| bytes > MAX_CHANGE_BYTES);
-    }
-}
-
-/// What an entry takes in the status without its origin, near enough.
-fn size(entry: &ChangeEntry) -> usize {
-    let fields: usize = entry.fields.iter().map(|field| field.len() + 3).sum();
-    let corrected = match entry.fields.is_empty() && entry.manager.is_none() {
-        true => 0,
-        false => fields + entry.manager.as_deref().map_or(0, str::len) + 26,
-    };
-    entry.object.len() + entry.action.len() + 26 + corrected
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::kustomize::MAX_CHANGE_BYTES;
 
     fn entries(list: &[(&str, &str)]) -> Vec<ChangeEntry> {
         list.iter()

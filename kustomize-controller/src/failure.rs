@@ -4,6 +4,7 @@
 //! are told, when it is tried again, and what else the status says.
 
 use api::meta::reason;
+use runtime::client::is_outage;
 
 /// Why a reconcile did not succeed. The texts are those of Flux where Flux has the failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum Failure {
     /// The objects could not be applied.
     #[error("{0}")]
     Apply(String),
-    /// The API server went away while objects were applied.
+    /// The API server went away while objects were applied or deleted.
     #[error("{0}")]
     Unreachable(String),
     /// Stale objects could not be deleted.
@@ -67,8 +68,13 @@ pub enum Failure {
         origins: String,
     },
     /// The API server did not answer a question about our own kinds, or did not take what we wrote to them.
-    #[error("{0}")]
-    Status(String),
+    #[error("{text}")]
+    Status {
+        /// What it said, or why it said nothing.
+        text: String,
+        /// Whether it was away.
+        outage: bool,
+    },
 }
 
 /// When a failed reconcile is tried again.
@@ -78,6 +84,8 @@ pub enum Retry {
     Never,
     /// With the object's exponential backoff.
     Backoff,
+    /// As soon as the API server may be back.
+    Outage,
     /// After the retry interval.
     AfterFailure,
     /// After the pause for dependencies.
@@ -124,7 +132,7 @@ impl Failure {
     /// The table.
     pub fn fate(&self) -> Fate {
         use Notice::{Error, Info, Silent};
-        use Retry::{AfterDependency, AfterFailure, Backoff, Never};
+        use Retry::{AfterDependency, AfterFailure, Backoff, Never, Outage};
         let fate = |reason, retry, notice| Fate {
             reason: Some(reason),
             retry,
@@ -153,7 +161,7 @@ impl Failure {
                 history: Some(reason::RECONCILIATION_FAILED),
                 ..fate(reason::RECONCILIATION_FAILED, AfterFailure, Error)
             },
-            Failure::Unreachable(_) => fate(reason::RECONCILIATION_FAILED, Backoff, Silent),
+            Failure::Unreachable(_) => fate(reason::RECONCILIATION_FAILED, Outage, Silent),
             Failure::Prune(_) => Fate {
                 history: Some(reason::PRUNE_FAILED),
                 ..fate(reason::PRUNE_FAILED, AfterFailure, Error)
@@ -162,10 +170,10 @@ impl Failure {
                 history: Some(reason::HEALTH_CHECK_FAILED),
                 ..fate(reason::HEALTH_CHECK_FAILED, AfterFailure, Error)
             },
-            Failure::Status(_) => Fate {
+            Failure::Status { outage, .. } => Fate {
                 reason: None,
                 stalled: false,
-                ..fate("", Backoff, Silent)
+                ..fate("", if *outage { Outage } else { Backoff }, Silent)
             },
         }
     }
@@ -173,7 +181,10 @@ impl Failure {
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        Failure::Status(error.to_string())
+        Failure::Status {
+            text: error.to_string(),
+            outage: is_outage(&error),
+        }
     }
 }
 
@@ -197,5 +208,15 @@ mod tests {
             "health check failed after 30s: slow\nPod/n/a is from a.yaml:1"
         );
         assert_eq!(health.fate().history, Some("HealthCheckFailed"));
+    }
+
+    #[test]
+    fn what_an_api_server_did_that_was_away_is_tried_again_when_it_may_be_back() {
+        let retry = |failure: Failure| failure.fate().retry;
+        assert_eq!(retry(Failure::Unreachable("cut off".into())), Retry::Outage);
+        assert_eq!(retry(kube::Error::Service("refused".into()).into()), Retry::Outage);
+        let invalid = kube::core::Status::failure("no", "Invalid").with_code(422).boxed();
+        assert_eq!(retry(kube::Error::Api(invalid).into()), Retry::Backoff);
+        assert_eq!(retry(Failure::Prune("no".into())), Retry::AfterFailure);
     }
 }

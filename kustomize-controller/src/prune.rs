@@ -8,7 +8,7 @@
 
 use crate::apply::mark::is_kept;
 use crate::apply::{Action, ChangeSet, Entry};
-use crate::cluster::Cluster;
+use crate::cluster::{ApiError, Cluster};
 use crate::inventory::{ObjectId, Owned};
 use api::meta::key;
 use futures::stream;
@@ -55,6 +55,8 @@ pub struct Failed {
     pub owned: Owned,
     /// Why, in Flux's words; it names the object.
     pub message: String,
+    /// Whether nobody answered: the API server is away.
+    pub unreachable: bool,
 }
 
 /// What came of pruning.
@@ -77,6 +79,11 @@ impl Pruned {
             .map(|failed| format!("{};", failed.message))
             .collect();
         (!errors.is_empty()).then(|| format!("delete failed, errors: {errors}"))
+    }
+
+    /// Whether the API server went away meanwhile.
+    pub fn is_unreachable(&self) -> bool {
+        self.failures.iter().any(|failed| failed.unreachable)
     }
 }
 
@@ -119,11 +126,8 @@ pub async fn delete(
                     });
                     Action::Deleted
                 }
-                Err(message) => {
-                    pruned.failures.push(Failed {
-                        owned: owned.clone(),
-                        message,
-                    });
+                Err(failed) => {
+                    pruned.failures.push(failed);
                     continue;
                 }
             };
@@ -146,8 +150,13 @@ async fn delete_one(
     owner: &Owner,
     known: Option<u64>,
     since: Instant,
-) -> Result<Fate, String> {
+) -> Result<Fate, Failed> {
     let id = &owned.id;
+    let failed = |what: &str, error: &ApiError| Failed {
+        owned: owned.clone(),
+        message: format!("{id} {what} failed: {error}"),
+        unreachable: error.is_unreachable(),
+    };
     if let Some(version) = known
         && let Ok(resource) = cluster.resolve(&owned.api_version(), &id.kind).await
         && let version = version.to_string()
@@ -163,7 +172,7 @@ async fn delete_one(
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Fate::Gone),
             Err(error) if error.is_no_match() => return Ok(Fate::Gone),
-            Err(error) => return Err(format!("{id} query failed: {error}")),
+            Err(error) => return Err(failed("query", &error)),
         };
         if !owner.owns(&live) || is_kept(&live) {
             return Ok(Fate::Kept);
@@ -177,7 +186,7 @@ async fn delete_one(
         match deleted {
             Ok(_) => return Ok(Fate::Doomed(uid.to_owned())),
             Err(error) if error.is_conflict() && looks < LOOKS => looks += 1,
-            Err(error) => return Err(format!("{id} delete failed: {error}")),
+            Err(error) => return Err(failed("delete", &error)),
         }
     }
 }

@@ -19,19 +19,13 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use runtime::lock;
+use runtime::watching::{Pauses, Trouble};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-
-/// The pause after the first failure of a watch; it doubles up to [`MAX_PAUSE`].
-const MIN_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause while the API server is away.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The pause after a refusal: rights and definitions change rarely.
-const REFUSED_PAUSE: Duration = Duration::from_secs(120);
 
 /// News about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +163,6 @@ impl Watches {
                 mourned: VecDeque::new(),
                 defined: Arc::clone(&defined),
                 refused: false,
-                live: None,
             };
             tokio::spawn(keep(watched, released.clone()));
             Slot {
@@ -300,8 +293,6 @@ struct Watched {
     defined: Arc<Notify>,
     /// Whether it was said that the kind cannot be watched.
     refused: bool,
-    /// Since when changes are told.
-    live: Option<Instant>,
 }
 
 /// What is known of an object. One that is gone is known for a while: the answer to an apply may be slower than the news
@@ -322,9 +313,9 @@ type Metadata = PartialObjectMeta<DynamicObject>;
 enum End {
     /// Start over at once: the resource version is too old.
     Expired,
-    /// Try again soon.
+    /// The API server is away.
     Broken(String),
-    /// Try again in a long while.
+    /// It does not let us.
     Refused(String),
     /// The kind is not served (any more).
     NotServed(String),
@@ -333,29 +324,25 @@ enum End {
 impl Watched {
     /// Watches for ever, with pauses after failures.
     async fn follow(&mut self) {
-        let mut pause = MIN_PAUSE;
+        let mut pauses = Pauses::default();
         loop {
-            let end = self.once(&mut pause).await;
+            let end = self.watch().await;
             self.dark();
-            let (why, wait) = match end {
+            let (why, trouble) = match end {
                 End::Expired => continue,
-                End::Broken(why) => {
-                    let wait = pause;
-                    pause = pause.saturating_mul(2).min(MAX_PAUSE);
-                    (why, wait)
-                }
+                End::Broken(why) => (why, Trouble::Away),
                 End::Refused(why) => {
                     self.say_refused(&why);
-                    (why, REFUSED_PAUSE)
+                    (why, Trouble::Refused)
                 }
                 End::NotServed(why) => {
                     self.all_gone();
-                    (why, MAX_PAUSE)
+                    (why, Trouble::Refused)
                 }
             };
             tracing::debug!(group = self.kind.0, kind = self.kind.1, %why, "cannot watch, will try again");
             self.state.send_replace(State::Polled(why));
-            self.rest(wait).await;
+            self.rest(pauses.after(trouble, Instant::now())).await;
         }
     }
 
@@ -365,14 +352,6 @@ impl Watched {
             () = tokio::time::sleep(wait) => {}
             () = self.defined.notified() => {}
         }
-    }
-
-    async fn once(&mut self, pause: &mut Duration) -> End {
-        let end = self.watch().await;
-        if self.live.take().is_some_and(|live| live.elapsed() > MAX_PAUSE) {
-            *pause = MIN_PAUSE;
-        }
-        end
     }
 
     async fn watch(&mut self) -> End {
@@ -399,7 +378,6 @@ impl Watched {
                 Ok(watcher::Event::InitDone) => {
                     self.keep_only(&std::mem::take(&mut listed));
                     self.listed(began);
-                    self.live.get_or_insert_with(Instant::now);
                 }
                 Ok(watcher::Event::Apply(object)) => self.changed(object),
                 Ok(watcher::Event::Delete(object)) => self.gone(&place(&object), version(&object)),

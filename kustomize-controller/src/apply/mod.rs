@@ -29,7 +29,7 @@ pub use failure::{ObjectFailure, StageFailure};
 pub use memory::Memory;
 
 use crate::cluster::{ApiError, Cluster, Resource};
-use crate::drift::{culprit, differences, drifted, resource_version};
+use crate::drift::{corrected, culprit, drifted, resource_version};
 use crate::fingerprint::Fingerprint;
 use crate::holdings::{Fact, Standing, Told};
 use crate::inventory::{ObjectId, Owned};
@@ -361,7 +361,7 @@ async fn plan_object<'a>(cluster: &Cluster, object: &'a Value, options: &Options
     let mut entry = entry(&result, Action::Configured);
     let before = was_applied(&standing);
     if before && drifted {
-        entry.correction = Some(correction(live, &result));
+        entry.correction = correction(live, &result, options);
     }
     let takeover = takeover.map(|patch| Takeover {
         patch,
@@ -425,13 +425,13 @@ fn was_applied(standing: &Standing) -> bool {
     matches!(standing, Standing::Held { same_manifest, skipped, .. } if applied(*same_manifest, *skipped))
 }
 
-/// What makes a live object into what it is to be.
-fn correction(live: &Value, result: &Value) -> Correction {
-    let differences = differences(live, result);
-    Correction {
-        fields: differences.to_strings(),
-        manager: culprit(live, &differences.paths),
-    }
+/// What makes a live object into what it is to be; nothing when it is that already.
+fn correction(live: &Value, result: &Value, options: &Options) -> Option<Correction> {
+    let corrected = corrected(live, result, &options.override_managers);
+    (!corrected.is_empty()).then(|| Correction {
+        fields: corrected.to_strings(),
+        manager: culprit(live, &corrected.paths),
+    })
 }
 
 /// What is corrected by creating an object.
@@ -548,8 +548,7 @@ async fn carry_out(cluster: &Cluster, work: &Work<'_>, options: &Options) -> Res
     }
     if let Some(before) = takeover.as_ref().and_then(|takeover| takeover.before.as_deref()) {
         let taken = takeover::managers(before, &options.override_managers);
-        let correction = correction(before, &applied);
-        entry.correction = (!correction.fields.is_empty()).then(|| Correction {
+        entry.correction = correction(before, &applied, options).map(|correction| Correction {
             manager: correction.manager.or_else(|| taken.first().cloned()),
             ..correction
         });

@@ -67,6 +67,12 @@ pub(crate) fn managers(live: &Value, override_managers: &[String]) -> Vec<String
     names
 }
 
+/// Whether the fields of an entry of `metadata.managedFields` are ours, or are taken over.
+pub(crate) fn is_ours_or_taken_over(entry: &Value, override_managers: &[String]) -> bool {
+    let writer = Writer::of(entry);
+    writer.is_our_apply() || writer.is_taken_over(override_managers)
+}
+
 /// The fields that we own according to the API server; nothing when it knows of no apply of ours.
 pub(crate) fn owned_fields(object: &Value) -> Option<&Value> {
     let entries = object["metadata"]["managedFields"].as_array()?;

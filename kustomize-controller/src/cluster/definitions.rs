@@ -4,8 +4,9 @@ use super::Clusters;
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+use runtime::watching::watch;
 use tokio_util::sync::CancellationToken;
 
 impl Clusters {
@@ -17,9 +18,7 @@ impl Clusters {
     pub fn follow_definitions(&self, shutdown: CancellationToken, mut changed: impl FnMut(&str) + Send + 'static) {
         let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.own().client());
         let discovery = self.own.discovery.clone();
-        let events = watcher(api, watcher::Config::default())
-            .default_backoff()
-            .take_until(shutdown.cancelled_owned());
+        let events = watch(api, watcher::Config::default()).take_until(shutdown.cancelled_owned());
         tokio::spawn(events.for_each(move |event| {
             match event {
                 Ok(watcher::Event::Apply(definition) | watcher::Event::Delete(definition)) => {

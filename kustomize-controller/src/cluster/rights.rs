@@ -8,8 +8,9 @@ use super::Clusters;
 use futures::StreamExt;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Resource};
+use runtime::watching::watch;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +30,7 @@ impl Clusters {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let api: Api<PartialObjectMeta<K>> = Api::all(self.own().client());
-        let events = watcher(api, watcher::Config::default())
-            .default_backoff()
-            .take_until(shutdown.clone().cancelled_owned());
+        let events = watch(api, watcher::Config::default()).take_until(shutdown.clone().cancelled_owned());
         let (mut listed, mut said) = (false, false);
         tokio::spawn(events.for_each(move |event| {
             match event {

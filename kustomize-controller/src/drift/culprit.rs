@@ -74,7 +74,7 @@ fn part(path: &FieldPath) -> Option<&[Segment]> {
 
 /// Whether a set of fields has a field, all that is above it, or something below it. The value is the live one that the
 /// set is about: it tells which item of a list a key belongs to.
-fn owns(fields: &Map<String, Value>, live: Option<&Value>, segments: &[Segment]) -> bool {
+pub(super) fn owns(fields: &Map<String, Value>, live: Option<&Value>, segments: &[Segment]) -> bool {
     // A member without members is the field with all that is below it.
     let Some((first, rest)) = segments.split_first().filter(|_| !fields.is_empty()) else {
         return true;

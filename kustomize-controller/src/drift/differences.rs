@@ -84,6 +84,11 @@ impl fmt::Display for Differences {
 /// Lists of maps are compared item by item where their items have names or other keys; other lists of maps by index,
 /// and lists of plain values as a whole. A field that one side lacks is one path, whatever is below it.
 pub fn differences(live: &Value, result: &Value) -> Differences {
+    differences_where(live, result, &|_| true)
+}
+
+/// The [`differences`] that count.
+pub(super) fn differences_where(live: &Value, result: &Value, counts: &dyn Fn(&FieldPath) -> bool) -> Differences {
     let mut differences = Differences::default();
     if resource_version(result).is_empty() {
         differences.add(&FieldPath::whole_object());
@@ -95,6 +100,8 @@ pub fn differences(live: &Value, result: &Value) -> Differences {
     };
     let mut walk = Walk {
         differences,
+        counts,
+        found: 0,
         path: FieldPath::whole_object(),
         depth: 0,
         // Nothing in a Secret is there to be shown.
@@ -122,15 +129,27 @@ pub fn differences(live: &Value, result: &Value) -> Differences {
 type Names = &'static [&'static str];
 type Keys = Vec<Key>;
 
-struct Walk {
+struct Walk<'a> {
     differences: Differences,
+    /// Which of them count.
+    counts: &'a dyn Fn(&FieldPath) -> bool,
+    /// How many there are, whether they count or not.
+    found: usize,
     path: FieldPath,
     depth: usize,
     /// Whether items of lists may be named by their keys.
     with_keys: bool,
 }
 
-impl Walk {
+impl Walk<'_> {
+    /// The field at hand differs.
+    fn differs(&mut self) {
+        self.found += 1;
+        if (self.counts)(&self.path) {
+            self.differences.add(&self.path);
+        }
+    }
+
     /// Labels or annotations, of which none are the same as an empty map.
     fn metadata(&mut self, live: &Value, result: &Value, part: &str) {
         let empty = Map::new();
@@ -153,7 +172,7 @@ impl Walk {
         match (live, result) {
             (Some(Value::Object(live)), Some(Value::Object(result))) if self.depth < DEPTH => self.maps(live, result),
             (Some(Value::Array(live)), Some(Value::Array(result))) if self.depth < DEPTH => self.lists(live, result),
-            _ => self.differences.add(&self.path),
+            _ => self.differs(),
         }
         self.depth -= 1;
         self.path.pop();
@@ -168,7 +187,7 @@ impl Walk {
 
     fn lists(&mut self, live: &[Value], result: &[Value]) {
         if !live.iter().chain(result).all(Value::is_object) {
-            self.differences.add(&self.path);
+            self.differs();
             return;
         }
         if let Some((names, live_keys, result_keys)) = self.keys(live, result) {
@@ -197,7 +216,7 @@ impl Walk {
         live: impl Iterator<Item = (Keys, &'a Value)>,
         result: impl Iterator<Item = (Keys, &'a Value)>,
     ) {
-        let before = self.differences.paths.len() + self.differences.more;
+        let before = self.found;
         let result: Vec<_> = result.collect();
         let mut missing: HashMap<&Keys, &Value> = result.iter().map(|(keys, item)| (keys, *item)).collect();
         for (keys, value) in live {
@@ -209,9 +228,9 @@ impl Walk {
                 self.below(item(names, keys.clone()), None, Some(value));
             }
         }
-        if self.differences.paths.len() + self.differences.more == before {
+        if self.found == before {
             // The same items in another order.
-            self.differences.add(&self.path);
+            self.differs();
         }
     }
 

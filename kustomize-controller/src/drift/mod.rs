@@ -4,13 +4,15 @@
 //! and managed fields do not, and neither do fields that the manifest does not name, because the API server merged
 //! them into the dry run's result.
 //!
-//! [`differences`] says which fields differ, by the same rules, and [`culprit`] who changed them. Neither tells a value
-//! of an object, but for the keys of list items.
+//! [`differences`] says which fields differ, by the same rules, [`corrected`] which of them an apply has changed, and
+//! [`culprit`] who had changed them before. None tells a value of an object, but for the keys of list items.
 
+mod corrected;
 mod culprit;
 mod differences;
 mod path;
 
+pub use corrected::corrected;
 pub use culprit::culprit;
 pub use differences::{Differences, differences};
 pub use path::FieldPath;

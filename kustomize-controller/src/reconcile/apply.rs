@@ -375,6 +375,7 @@ impl Kustomizer {
         let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
         report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now, survivors)));
         match pruned.error() {
+            Some(error) if pruned.is_unreachable() => Err(Failure::Unreachable(error)),
             Some(error) => Err(Failure::Prune(error)),
             None => Ok(()),
         }

@@ -59,7 +59,7 @@ impl Kustomizer {
             // Nothing rests until its status is known: the next run finds the work done and says so again.
             tracing::info!(%error, "cannot write the status, will try again");
             runtime::lock(&self.rests).remove(&object.uid().unwrap_or_default());
-            return Next::Backoff;
+            return Next::retry(&error);
         }
         self.rest(object, run.as_ref(), ended.as_ref().err(), next);
         // What has drifted during the run has woken it in vain. What it could not help waits.
@@ -101,7 +101,7 @@ impl Kustomizer {
         if let Err(error) = report.write().await {
             // Without its facts in the status the run must not go on: it starts over and finds its work done.
             tracing::info!(%error, "cannot write the status, will try again");
-            return Next::Backoff;
+            return Next::retry(&error);
         }
         if let Some(run) = run {
             runtime::lock(&self.runs).insert(uid, run);
@@ -140,7 +140,7 @@ impl Kustomizer {
         let until = match next {
             Next::Event => Some(None),
             Next::After(delay) => Some(Some(Instant::now() + delay)),
-            Next::Backoff => None,
+            Next::Backoff | Next::Outage => None,
         };
         let mut rests = runtime::lock(&self.rests);
         let uid = object.uid().unwrap_or_default();
@@ -241,6 +241,7 @@ impl Kustomizer {
         match fate.retry {
             Retry::Never => Next::Event,
             Retry::Backoff => Next::Backoff,
+            Retry::Outage => Next::Outage,
             Retry::AfterFailure => Next::After(retry.std()),
             Retry::AfterDependency => Next::After(pause.std()),
         }
@@ -251,7 +252,7 @@ impl Kustomizer {
         tracing::info!("Reconciliation is suspended for this object");
         if let Err(error) = runtime::finalizer::add(&self.context.process.client, super::STATUS_MANAGER, object).await {
             tracing::info!(%error, "cannot add the finalizer, will try again");
-            return Next::Backoff;
+            return Next::retry(&error);
         }
         let uid = object.uid().unwrap_or_default();
         let me = super::name(object);
@@ -282,7 +283,7 @@ impl Kustomizer {
             }
             Err(error) => {
                 tracing::info!(%error, "cannot write the status, will try again");
-                Next::Backoff
+                Next::retry(&error)
             }
         }
     }

@@ -1,16 +1,18 @@
 //! Deletion: what the Kustomization applied goes with it, if that is wanted; then the finalizer goes.
 //!
-//! What was deleted is written to the status before the finalizer is removed, because afterwards there is no status.
+//! That everything in the inventory was deleted is not written: it is what the last state of such a Kustomization says
+//! by itself ([`Kustomization::deletion`]), and a write costs the API server more than a deletion. Where the outcome
+//! is another one, it is written to the status before the finalizer is removed, because afterwards there is no status.
 
 use super::run::Terminating;
 use super::{Kustomizer, Report, STATUS_MANAGER, name, owner, timeout};
-use crate::apply::{ChangeSet, Entry};
+use crate::apply::{Action, ChangeSet, Entry};
 use crate::changes::{self, Origin};
 use crate::cluster::Cluster;
 use crate::inventory::{self, Owned};
 use crate::prune;
 use crate::stages;
-use api::kustomize::{ChangeKind, DeletionPolicy, Kustomization};
+use api::kustomize::{ChangeKind, Fate, Kustomization};
 use api::meta::condition::READY;
 use api::meta::reason;
 use jiff::Timestamp;
@@ -24,28 +26,6 @@ use std::time::{Duration, Instant};
 /// How often objects that are on their way out are looked at when no watch tells.
 const POLL: Duration = Duration::from_secs(2);
 
-/// What is to become of the objects of a Kustomization that goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Leave,
-    Delete,
-    DeleteAndWait,
-}
-
-impl Fate {
-    fn of(object: &Kustomization) -> Self {
-        if object.spec.suspend {
-            return Fate::Leave;
-        }
-        match object.spec.deletion_policy.unwrap_or(DeletionPolicy::MirrorPrune) {
-            DeletionPolicy::MirrorPrune if object.spec.prune => Fate::Delete,
-            DeletionPolicy::MirrorPrune | DeletionPolicy::Orphan => Fate::Leave,
-            DeletionPolicy::Delete => Fate::Delete,
-            DeletionPolicy::WaitForTermination => Fate::DeleteAndWait,
-        }
-    }
-}
-
 impl Kustomizer {
     pub(super) async fn finalize(&self, object: &Kustomization) -> Next {
         if !finalizer::present(object) {
@@ -53,9 +33,8 @@ impl Kustomizer {
         }
         let uid = object.uid().unwrap_or_default();
         let mut report = self.resume(object, runtime::lock(&self.runs).remove(&uid).as_mut());
-        let next = match self.delete_objects(object, &mut report, &uid).await {
-            Some(next) => next,
-            None => self.release(object, &report).await,
+        let Some(next) = self.delete_objects(object, &mut report, &uid).await else {
+            return self.release(object, &report).await;
         };
         if let Err(error) = report.write().await {
             tracing::info!(%error, "cannot write the status");
@@ -66,7 +45,7 @@ impl Kustomizer {
     /// Deletes what is to be deleted. Says when to look again as long as there is something to do.
     async fn delete_objects(&self, object: &Kustomization, report: &mut Report, uid: &str) -> Option<Next> {
         let owned = inventory::from_status(report.status().inventory.as_ref());
-        let fate = Fate::of(object);
+        let fate = object.spec.fate();
         if fate == Fate::Leave || owned.is_empty() {
             return None;
         }
@@ -95,11 +74,13 @@ impl Kustomizer {
                     Severity::Error,
                     &format!("unable to prune objects: \n{}", list.join("\n")),
                 );
-                return None;
+                // Nothing was deleted, and the last state must not say otherwise.
+                report.status_mut().inventory = None;
+                return written(report).await;
             }
             Err(error) => {
                 tracing::info!(%error, "cannot tell whether the service account exists, will try again");
-                return Some(Next::Backoff);
+                return Some(retry(error.is_unreachable()));
             }
         }
         let cluster = match self.cluster(object) {
@@ -144,19 +125,26 @@ impl Kustomizer {
                 .map(|doomed| doomed.owned.clone());
             report.status_mut().inventory = Some(inventory::to_status(&survivors.chain(doomed).collect::<Vec<_>>()));
             record(report, &pruned.changes);
-            return Some(Next::Backoff);
+            return Some(retry(pruned.is_unreachable()));
         }
         if !pruned.changes.entries.is_empty() {
             self.tell_deletion(object, report, Severity::Info, &pruned.changes.lines());
         }
+        let all = pruned
+            .changes
+            .entries
+            .iter()
+            .all(|entry| entry.action == Action::Deleted);
+        if fate == Fate::Delete && all {
+            return None;
+        }
         record(report, &pruned.changes);
-        if fate != Fate::DeleteAndWait {
+        if fate == Fate::Delete {
             // Whoever comes back here has nothing to delete any more.
             report.status_mut().inventory = None;
         }
-        if let Err(error) = report.write().await {
-            tracing::info!(%error, "cannot write the status, will try again");
-            return Some(Next::Backoff);
+        if let Some(next) = written(report).await {
+            return Some(next);
         }
         if fate != Fate::DeleteAndWait || pruned.doomed.is_empty() {
             return None;
@@ -209,13 +197,28 @@ impl Kustomizer {
             Ok(()) => Next::Event,
             Err(error) => {
                 tracing::info!(%error, "cannot remove the finalizer, will try again");
-                Next::Backoff
+                Next::retry(&error)
             }
         }
     }
 
     fn tell_deletion(&self, object: &Kustomization, report: &Report, severity: Severity, message: &str) {
         self.tell(object, report, severity, message, Some(&last_applied(report)));
+    }
+}
+
+/// Writes the status; says when to try again where that failed.
+async fn written(report: &mut Report) -> Option<Next> {
+    let error = report.write().await.err()?;
+    tracing::info!(%error, "cannot write the status, will try again");
+    Some(Next::retry(&error))
+}
+
+/// When something is tried again that the API server did not do, or did not answer.
+fn retry(unreachable: bool) -> Next {
+    match unreachable {
+        true => Next::Outage,
+        false => Next::Backoff,
     }
 }
 
@@ -240,36 +243,4 @@ fn record(report: &mut Report, deleted: &ChangeSet) {
         |_| false,
         now,
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use api::kustomize::KustomizationSpec;
-
-    #[track_caller]
-    fn check(prune: bool, policy: Option<DeletionPolicy>, suspend: bool, expected: Fate) {
-        let spec = KustomizationSpec {
-            prune,
-            deletion_policy: policy,
-            suspend,
-            ..KustomizationSpec::default()
-        };
-        assert_eq!(Fate::of(&Kustomization::new("app", spec)), expected);
-    }
-
-    #[test]
-    fn the_policy_decides_what_becomes_of_the_objects() {
-        check(true, None, false, Fate::Delete);
-        check(false, None, false, Fate::Leave);
-        check(false, Some(DeletionPolicy::Delete), false, Fate::Delete);
-        check(true, Some(DeletionPolicy::Orphan), false, Fate::Leave);
-        check(
-            false,
-            Some(DeletionPolicy::WaitForTermination),
-            false,
-            Fate::DeleteAndWait,
-        );
-        check(true, Some(DeletionPolicy::Delete), true, Fate::Leave);
-    }
 }

@@ -485,7 +485,7 @@ impl Reconcile for Kustomizer {
     async fn reconcile(&self, object: Arc<Kustomization>) -> Next {
         if let Err(error) = self.ledger.ascertain(&object).await {
             tracing::info!(%error, "cannot read the status that was written last, will try again");
-            return Next::Backoff;
+            return Next::retry(&error);
         }
         match Intent::of(&object) {
             Intent::Delete => self.finalize(&object).await,
@@ -496,7 +496,7 @@ impl Reconcile for Kustomizer {
                     Ok(false) => return Next::Event,
                     Err(error) => {
                         tracing::info!(%error, "cannot add the finalizer, will try again");
-                        return Next::Backoff;
+                        return Next::retry(&error);
                     }
                 }
                 let uid = object.uid().unwrap_or_default();

@@ -103,9 +103,13 @@ impl Mailbox {
         self.send(Message::Seen(Box::new(snapshot_of_kustomization(object, sources))));
     }
 
-    /// A Kustomization is gone; this was its last state.
+    /// A Kustomization is gone; this was its last state, which says what was deleted with it.
     pub fn kustomization_gone(&self, object: &Kustomization, sources: &Objects<GitRepository>) {
-        self.send(Message::Gone(Box::new(snapshot_of_kustomization(object, sources))));
+        let mut snapshot = snapshot_of_kustomization(object, sources);
+        if let State::Kustomization(state) = &mut snapshot.state {
+            state.changes.extend(object.deletion());
+        }
+        self.send(Message::Gone(Box::new(snapshot)));
     }
 
     /// An Alert or Provider changed, or a Secret; `provider` (`namespace/name`) is worth trying at once.

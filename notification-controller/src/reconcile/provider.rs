@@ -58,7 +58,7 @@ impl Reconcile for Reconciler {
             Ok(()) => Next::Event,
             Err(error) => {
                 tracing::error!(%error, "cannot remove the finalizer");
-                Next::Backoff
+                Next::retry(&error)
             }
         }
     }

@@ -143,7 +143,7 @@ impl Reconciler {
             Ok(()) => next,
             Err(error) => {
                 tracing::error!(%error, "cannot write the status");
-                Next::Backoff
+                Next::retry(&error)
             }
         }
     }
@@ -155,7 +155,7 @@ impl Reconciler {
             Ok(()) => Next::Event,
             Err(error) => {
                 tracing::error!(%error, "cannot remove the finalizer");
-                Next::Backoff
+                Next::retry(&error)
             }
         }
     }
@@ -179,7 +179,7 @@ impl Reconcile for Reconciler {
                 Ok(()) => Next::Event,
                 Err(error) => {
                     tracing::error!(%error, "cannot write the status");
-                    Next::Backoff
+                    Next::retry(&error)
                 }
             };
         }

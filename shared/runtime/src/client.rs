@@ -45,6 +45,16 @@ pub fn build(config: Config, metrics: &Metrics, fence: &Fence) -> anyhow::Result
         .build())
 }
 
+/// Whether an error says that the API server is away or has no time, and nothing about what was asked: the same request
+/// may go well as soon as it is back.
+pub fn is_outage(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 408 | 429) || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
 #[derive(Clone)]
 struct Counted {
     metrics: Metrics,

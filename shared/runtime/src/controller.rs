@@ -12,14 +12,16 @@
 //!   logged and retried.
 //! - **A run that takes more than a second gives its place to others** and goes on beside them; there are as many places
 //!   for such runs as ordinary ones. So at most twice as many objects run as `concurrency` says.
-//! - **Retries** by [`Backoff`], per object.
+//! - **Retries** by [`Backoff`], per object; within seconds of the API server's return where that was away.
 
 use crate::backoff::Backoff;
+use crate::client::is_outage;
 use crate::events::{Notice, Recorder, Severity};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::objects::{Entry, EntryRef, Listed, Objects};
 use crate::queue::Queue;
 use crate::seen::{News, Seen};
+use crate::watching;
 use crate::workers;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -32,6 +34,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -41,6 +44,8 @@ use tracing::Instrument;
 
 /// How long a run may take before it counts as a long one.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest delay after a run that failed because the API server was away.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(5);
 
 /// An object kind that can be reconciled: namespaced, known at compile time.
 pub trait Object:
@@ -68,6 +73,35 @@ pub enum Next {
     After(Duration),
     /// After the backoff of this object: the run failed.
     Backoff,
+    /// After the backoff of this object, but soon: the run failed because the API server was away or had no time, which
+    /// says nothing about the object.
+    Outage,
+}
+
+impl Next {
+    /// What follows from an error of the API server.
+    pub fn retry(error: &kube::Error) -> Self {
+        match is_outage(error) {
+            true => Next::Outage,
+            false => Next::Backoff,
+        }
+    }
+
+    /// When that is; a failure is counted.
+    fn delay<T: Eq + Hash>(self, object: T, failures: &Backoff<T>) -> Option<Duration> {
+        match self {
+            Next::Event => {
+                failures.reset(&object);
+                None
+            }
+            Next::After(delay) => {
+                failures.reset(&object);
+                Some(delay)
+            }
+            Next::Backoff => Some(failures.next(object)),
+            Next::Outage => Some(failures.next(object).min(LONGEST_OUTAGE)),
+        }
+    }
 }
 
 /// An object that is gone.
@@ -214,9 +248,8 @@ impl<K: Object> Controller<K> {
                 watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Delete(_) => {}
             }
         };
-        let events = watcher(api, config)
+        let events = watching::watch(api, config)
             .map_ok(Entry::event)
-            .default_backoff()
             .reflect(writer)
             .inspect_ok(seen);
         let watched = watched(events, gone, recorder, listed.clone());
@@ -241,14 +274,7 @@ impl<K: Object> Controller<K> {
             let reference = Arc::clone(reference);
             Some(async move {
                 let next = attempt(reconciler, object, &metrics, name).await;
-                if next != Next::Backoff {
-                    backoff.reset(&reference);
-                }
-                match next {
-                    Next::Event => None,
-                    Next::After(delay) => Some(delay),
-                    Next::Backoff => Some(backoff.next(EntryRef::clone(&reference))),
-                }
+                next.delay(EntryRef::clone(&reference), &backoff)
             })
         };
         let queue = Queue::new(options.concurrency.into(), PATIENCE);
@@ -284,7 +310,7 @@ async fn attempt<R: Reconcile>(
             match next {
                 Next::Event => ReconcileResult::Success,
                 Next::After(_) => ReconcileResult::RequeueAfter,
-                Next::Backoff => ReconcileResult::Error,
+                Next::Backoff | Next::Outage => ReconcileResult::Error,
             },
         ),
         Err(error) => {
@@ -308,16 +334,16 @@ fn watched<K: Object>(
         .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "watch failed, will try again"))
         .filter_map(|event| std::future::ready(event.ok()))
         .inspect(move |event| done.notice(event))
-        .filter_map(move |event| {
-            let mut woken = None;
+        .flat_map(move |event| {
+            let mut woken = Vec::new();
             for news in seen.take(event) {
                 match news {
                     News::Gone(reference, object) => gone(&reference, &object),
-                    News::Wake(reference) => woken = Some(reference),
+                    News::Wake(reference) => woken.push(reference),
                     News::Undecodable(object, error) => tell_undecodable::<K>(&recorder, &object, &error),
                 }
             }
-            std::future::ready(woken)
+            futures::stream::iter(woken)
         })
 }
 
@@ -348,6 +374,35 @@ mod tests {
             "metadata": { "name": name, "namespace": "n", "uid": name, "resourceVersion": "1", "generation": 1 },
             "spec": spec,
         })
+    }
+
+    #[test]
+    fn an_outage_is_over_soon_however_long_it_was_and_success_is_the_end_of_both() {
+        let failures = Backoff::new(Duration::from_millis(750), Duration::from_secs(900));
+        let delays = |next: Next, count: usize| -> Vec<_> {
+            let delay = |_| next.delay("a", &failures).map(|delay| delay.as_millis());
+            (0..count).map(delay).collect()
+        };
+        let outage = [750, 1500, 3000, 5000, 5000].map(Some);
+        assert_eq!(delays(Next::Outage, 5), outage);
+        assert_eq!(delays(Next::Backoff, 1), [Some(24_000)]);
+        assert_eq!(delays(Next::After(Duration::from_secs(60)), 1), [Some(60_000)]);
+        assert_eq!(delays(Next::Outage, 2), outage[..2]);
+        assert_eq!(delays(Next::Event, 1), [None]);
+        assert_eq!(delays(Next::Backoff, 1), [Some(750)]);
+    }
+
+    #[test]
+    fn a_refusal_is_no_outage() {
+        let api = |code: u16| kube::Error::Api(kube::core::Status::failure("no", "Because").with_code(code).boxed());
+        let check = |error: kube::Error, expected| assert_eq!(Next::retry(&error), expected, "{error}");
+        for code in [400, 403, 404, 409, 422] {
+            check(api(code), Next::Backoff);
+        }
+        for code in [408, 429, 500, 502, 503, 504] {
+            check(api(code), Next::Outage);
+        }
+        check(kube::Error::Service("connection refused".into()), Next::Outage);
     }
 
     /// A client of an API server that has these objects and never says that anything changes.

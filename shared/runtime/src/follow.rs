@@ -5,6 +5,7 @@
 
 use crate::controller::Object;
 use crate::objects::{Entry, EntryRef, Listed, Objects};
+use crate::watching;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -27,7 +28,7 @@ pub enum Change {
 
 /// Follows a kind until the shutdown token is cancelled, and calls for every object that appears, changes or goes.
 ///
-/// The call comes after the store knows.
+/// The call comes after the store knows: for what a list names, that is at its end.
 pub fn follow<K: Object>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
@@ -35,9 +36,8 @@ pub fn follow<K: Object>(
     mut changed: impl FnMut(Change, &K) + Send + 'static,
 ) -> Objects<K> {
     let (store, writer) = reflector::store();
-    let events = watcher(api, config)
+    let events = watching::watch(api, config)
         .map_ok(Entry::event)
-        .default_backoff()
         .reflect(writer)
         .take_until(shutdown.cancelled_owned());
     let listed = Listed::default();
@@ -95,6 +95,8 @@ struct Known<K: Object> {
     objects: HashMap<EntryRef<K>, Arc<K>>,
     /// What the list that is under way has named so far.
     listed: HashSet<EntryRef<K>>,
+    /// The changes in it, and in lists before that broke off.
+    held: Vec<(Change, Arc<K>)>,
 }
 
 impl<K: Object> Default for Known<K> {
@@ -102,6 +104,7 @@ impl<K: Object> Default for Known<K> {
         Known {
             objects: HashMap::new(),
             listed: HashSet::new(),
+            held: Vec::new(),
         }
     }
 }
@@ -116,12 +119,15 @@ impl<K: Object> Known<K> {
             }
             watcher::Event::InitApply(object) => {
                 self.listed.insert(ObjectRef::from(&object));
-                self.present(&object)
+                let changes = self.present(&object);
+                self.held.extend(changes);
+                Vec::new()
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 let gone = self.objects.extract_if(|reference, _| !listed.contains(reference));
-                gone.map(|(_, object)| (Change::Gone, object)).collect()
+                let gone = gone.map(|(_, object)| (Change::Gone, object));
+                std::mem::take(&mut self.held).into_iter().chain(gone).collect()
             }
             watcher::Event::Apply(object) => self.present(&object),
             watcher::Event::Delete(object) => {
@@ -153,9 +159,14 @@ impl<K: Object> Known<K> {
 mod tests {
     use super::*;
     use api::source::GitRepository;
+    use http::{Request, Response};
     use kube::Resource;
+    use kube::client::Body;
     use kube::core::error_boundary::InvalidObject;
     use kube::runtime::watcher::Event;
+    use serde_json::json;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     fn object(name: &str, uid: &str) -> Entry<GitRepository> {
         let mut object = GitRepository::new(name, Default::default());
@@ -202,6 +213,68 @@ mod tests {
                 (Change::Gone, "1"),
             ],
         );
+    }
+
+    #[test]
+    fn what_a_list_names_is_told_at_its_end() {
+        let begun = vec![Event::Init, Event::InitApply(object("a", "1"))];
+        check(begun.clone(), &[]);
+        let ended = begun.into_iter().chain([Event::InitDone]);
+        check(ended.collect(), &[(Change::Present, "1")]);
+    }
+
+    /// An API server whose objects get a new generation with every list, and whose watches end in 410, the second one
+    /// never.
+    fn forgetful() -> Client {
+        let lists = Arc::new(AtomicI64::new(0));
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let lists = Arc::clone(&lists);
+            async move {
+                let answer = match request.uri().query() {
+                    Some(query) if query.contains("watch=true") => {
+                        if lists.load(Ordering::SeqCst) > 1 {
+                            return std::future::pending().await;
+                        }
+                        let status =
+                            json!({ "status": "Failure", "message": "too old", "reason": "Expired", "code": 410 });
+                        json!({ "type": "ERROR", "object": status })
+                    }
+                    _ => {
+                        let generation = lists.fetch_add(1, Ordering::SeqCst) + 1;
+                        let item = |name: &str| {
+                            json!({
+                                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                                "kind": "GitRepository",
+                                "metadata": { "name": name, "namespace": "apps", "uid": name, "generation": generation },
+                                "spec": { "url": "https://host/r", "interval": "1m" },
+                            })
+                        };
+                        let metadata = json!({ "resourceVersion": generation.to_string() });
+                        json!({ "kind": "GitRepositoryList", "metadata": metadata, "items": [item("a"), item("b")] })
+                    }
+                };
+                Ok::<_, tower::BoxError>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
+            }
+        });
+        Client::new(server, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_told_finds_it_in_the_store() {
+        let store = Arc::new(OnceLock::<Objects<GitRepository>>::new());
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let reader = Arc::clone(&store);
+        let changed = move |_, object: &GitRepository| {
+            let stored = reader.get().and_then(|store| store.get("apps", &object.name_any()));
+            let generation = |object: &GitRepository| object.metadata.generation;
+            let _ = told.send((generation(object), stored.as_deref().and_then(generation)));
+        };
+        let shutdown = CancellationToken::new();
+        let objects = follow(Api::all(forgetful()), watcher::Config::default(), shutdown, changed);
+        assert!(store.set(objects).is_ok());
+        for generation in [1, 1, 2, 2].map(Some) {
+            assert_eq!(heard.recv().await, Some((generation, generation)));
+        }
     }
 
     #[test]

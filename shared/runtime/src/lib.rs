@@ -25,6 +25,7 @@ mod queue;
 pub mod report;
 mod seen;
 pub mod telemetry;
+pub mod watching;
 mod workers;
 
 pub use artifact::redact;

@@ -1,7 +1,8 @@
 //! What a controller's watch has seen of each object: what is news, and what is gone.
 //!
-//! A watch that was interrupted lists everything again; what the list lacks went away meanwhile. Pure: events go in,
-//! news comes out.
+//! A watch that was interrupted lists everything again; what the list lacks went away meanwhile. What a list names is
+//! news at its end: the store holds the states from before until then, and whoever is woken reads there. Pure: events
+//! go in, news comes out.
 
 use crate::controller::{Gone, Object};
 use crate::objects::{Entry, EntryRef};
@@ -36,6 +37,8 @@ pub(crate) struct Seen<K: Object> {
     states: HashMap<EntryRef<K>, State>,
     /// What the list that is under way has named so far.
     listed: HashSet<EntryRef<K>>,
+    /// The news in it, and in lists before that broke off.
+    held: Vec<News<K>>,
 }
 
 impl<K: Object> Default for Seen<K> {
@@ -43,12 +46,13 @@ impl<K: Object> Default for Seen<K> {
         Seen {
             states: HashMap::new(),
             listed: HashSet::new(),
+            held: Vec::new(),
         }
     }
 }
 
 impl<K: Object> Seen<K> {
-    /// What an event means, in order; at most one object is woken.
+    /// What an event means, in order.
     pub(crate) fn take(&mut self, event: Event<Entry<K>>) -> Vec<News<K>> {
         match event {
             Event::Init => {
@@ -57,12 +61,15 @@ impl<K: Object> Seen<K> {
             }
             Event::InitApply(object) => {
                 self.listed.insert(ObjectRef::from(&object));
-                self.present(object)
+                let news = self.present(object);
+                self.held.extend(news);
+                Vec::new()
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 let gone = self.states.extract_if(|reference, _| !listed.contains(reference));
-                gone.map(|(reference, state)| gone_news(reference, state)).collect()
+                let gone = gone.map(|(reference, state)| gone_news(reference, state));
+                std::mem::take(&mut self.held).into_iter().chain(gone).collect()
             }
             Event::Apply(object) => self.present(object),
             Event::Delete(object) => {
@@ -177,6 +184,28 @@ mod tests {
                 "wake b",
                 "gone apps/c 3",
             ],
+        );
+    }
+
+    #[test]
+    fn what_a_list_names_is_news_at_its_end_also_if_it_breaks_off_and_starts_again() {
+        let begun = vec![
+            Event::Apply(object("a", "1", 1)),
+            Event::Init,
+            Event::InitApply(object("a", "1", 2)),
+            Event::InitApply(object("b", "2", 1)),
+        ];
+        check(begun.clone(), &["wake a"]);
+        let again = [
+            Event::Init,
+            Event::InitApply(object("a", "1", 2)),
+            Event::InitDone,
+            Event::Init,
+            Event::InitDone,
+        ];
+        check(
+            begun.into_iter().chain(again).collect(),
+            &["wake a", "wake a", "wake b", "gone apps/b 2", "gone apps/a 1"],
         );
     }
 

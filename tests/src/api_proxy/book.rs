@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::Uri;
 use serde_json::Value;
@@ -30,6 +30,20 @@ pub struct Write {
     pub holder: Option<String>,
 }
 
+/// Writes of a Lease that are further apart belong to two reigns: the shortest time for which anybody takes one.
+const RENEWAL: Duration = Duration::from_secs(4);
+
+/// From when to when one process wrote itself into a Lease again and again.
+#[derive(Clone, Debug)]
+pub struct Reign {
+    /// Whom it named.
+    pub holder: String,
+    /// When it first did.
+    pub from: Instant,
+    /// When it last did.
+    pub to: Instant,
+}
+
 /// What several proxies saw.
 #[derive(Clone, Debug, Default)]
 pub struct Book(Arc<Mutex<Pages>>);
@@ -39,6 +53,8 @@ struct Pages {
     writes: Vec<Write>,
     /// By the name of a Lease: the proxy whose client wrote itself into it last, and when that write was begun.
     leaders: BTreeMap<String, (String, Instant)>,
+    /// By the name of a Lease, oldest first.
+    reigns: BTreeMap<String, Vec<Reign>>,
     requests: u64,
     injected: BTreeMap<&'static str, u64>,
 }
@@ -52,6 +68,11 @@ impl Book {
     /// The name of the proxy whose client wrote itself into the Lease last, and when it began to.
     pub fn leader(&self, lease: &str) -> Option<(String, Instant)> {
         self.pages().leaders.get(lease).cloned()
+    }
+
+    /// Who held a Lease when, oldest first.
+    pub fn reigns(&self, lease: &str) -> Vec<Reign> {
+        self.pages().reigns.get(lease).cloned().unwrap_or_default()
     }
 
     /// How many requests there were, watches included.
@@ -75,10 +96,19 @@ impl Book {
     pub(super) fn record(&self, write: Write) {
         let mut pages = self.pages();
         if write.status.is_some_and(|status| status < 300)
-            && write.holder.as_deref().is_some_and(|holder| !holder.is_empty())
+            && let Some(holder) = write.holder.as_deref().filter(|holder| !holder.is_empty())
             && let Some(name) = lease(&write)
         {
-            pages.leaders.insert(name, (write.proxy.clone(), write.begun));
+            pages.leaders.insert(name.clone(), (write.proxy.clone(), write.begun));
+            let reigns = pages.reigns.entry(name).or_default();
+            match reigns.last_mut() {
+                Some(last) if last.holder == holder && write.begun <= last.to + RENEWAL => last.to = write.begun,
+                _ => reigns.push(Reign {
+                    holder: holder.to_owned(),
+                    from: write.begun,
+                    to: write.begun,
+                }),
+            }
         }
         pages.writes.push(write);
     }

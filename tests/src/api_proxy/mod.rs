@@ -36,7 +36,7 @@ use crate::kubeconfig::{self, Credentials};
 use crate::pki::Authority;
 use crate::port;
 
-pub use book::{Book, Write, lease};
+pub use book::{Book, Reign, Write, lease};
 use book::{holder, path_of};
 use door::{Connections, Door, Peer};
 

@@ -154,11 +154,8 @@ async fn an_object_that_is_gone_is_told_about_to_its_end_and_then_forgotten() ->
     let stage = Stage::start("notification-deleted").await?;
     stage.everything().await?;
     stage.kustomization("app").await?;
+    stage.finalizers("app", &["finalizers.fluxcd.io"]).await?;
     let namespace = &stage.scenario.namespace;
-    let finalizers = |names: &[&str]| json!({ "metadata": { "finalizers": names } });
-    namespace
-        .patch::<Kustomization>("app", finalizers(&["finalizers.fluxcd.io"]))
-        .await?;
     stage.finished("app", 1).await?;
     stage.receiver.wait_for_count(1).await?;
     stage.wait_memory("\"queue\"", false).await?;
@@ -169,7 +166,7 @@ async fn an_object_that_is_gone_is_told_about_to_its_end_and_then_forgotten() ->
         "entries": [{ "object": "ConfigMap/d/a", "action": "deleted" }],
     }] });
     stage.status::<Kustomization>("app", change).await?;
-    namespace.patch::<Kustomization>("app", finalizers(&[])).await?;
+    stage.finalizers("app", &[]).await?;
     namespace.wait_gone::<Kustomization>("app").await?;
     stage.receiver.up()?;
     stage
@@ -181,6 +178,36 @@ async fn an_object_that_is_gone_is_told_about_to_its_end_and_then_forgotten() ->
     assert_eq!(
         stage.receiver.received().last().context("nothing")?.json()?["reason"],
         "ReconciliationSucceeded"
+    );
+    stage.wait_memory("Kustomization", false).await
+}
+
+#[tokio::test]
+async fn what_was_deleted_with_an_object_is_told_from_its_last_inventory() -> Result<()> {
+    let stage = Stage::start("notification-deletion").await?;
+    stage.everything().await?;
+    stage.kustomization("app").await?;
+    stage.finalizers("app", &["finalizers.fluxcd.io"]).await?;
+    let namespace = &stage.scenario.namespace;
+    let inventory = json!({ "lastAppliedRevision": "main@sha1:1", "inventory": { "entries": [
+        { "id": "d_a__ConfigMap", "v": "v1" }, { "id": "d_b_apps_Deployment", "v": "v1" },
+    ] } });
+    stage.status::<Kustomization>("app", inventory).await?;
+    stage.finished("app", 1).await?;
+    stage.receiver.wait_for_count(1).await?;
+    namespace.delete::<Kustomization>("app").await?;
+    stage.finalizers("app", &[]).await?;
+    namespace.wait_gone::<Kustomization>("app").await?;
+    stage
+        .wait_texts(&[
+            "Reconciliation finished in 1.5s, next run in 10m0s",
+            "Deployment/d/b deleted\nConfigMap/d/a deleted",
+        ])
+        .await?;
+    let told = stage.receiver.received().last().context("nothing")?.json()?;
+    assert_eq!(
+        (&told["reason"], &told["metadata"]["revision"]),
+        (&json!("ReconciliationSucceeded"), &json!("main@sha1:1"))
     );
     stage.wait_memory("Kustomization", false).await
 }

@@ -99,6 +99,16 @@ impl Stage {
         self.scenario.namespace.apply_yaml(&object.to_string()).await.map(drop)
     }
 
+    /// Gives a Kustomization these finalizers and no others.
+    pub async fn finalizers(&self, name: &str, names: &[&str]) -> Result<()> {
+        let patch = json!({ "metadata": { "finalizers": names } });
+        self.scenario
+            .namespace
+            .patch::<Kustomization>(name, patch)
+            .await
+            .map(drop)
+    }
+
     /// Says that a GitRepository has stored a commit.
     pub async fn stored(&self, name: &str, revision: &str) -> Result<()> {
         let digest = format!("sha256:{revision:0>64}");

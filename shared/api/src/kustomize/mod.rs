@@ -11,8 +11,12 @@ use crate::meta::{
     DURATION_PATTERN, LocalObjectReference, NamespacedObjectKindReference, SecretKeyReference, is_false,
 };
 
+mod deletion;
+mod inventory;
 mod status;
 
+pub use deletion::Fate;
+pub use inventory::{ObjectId, group_version};
 pub use status::{
     Change, ChangeEntry, ChangeKind, KustomizationStatus, MAX_CHANGE_BYTES, MAX_CHANGES, MAX_HISTORY,
     ResourceInventory, ResourceRef, Snapshot,

@@ -162,6 +162,29 @@ pub struct Change {
     pub truncated: Option<i64>,
 }
 
+impl Change {
+    /// Cuts the entries to what a change may take in the status, [`MAX_CHANGE_BYTES`], and counts what was cut.
+    pub fn bound(&mut self) {
+        let mut bytes = 0;
+        let kept = self.entries.iter().take_while(|entry| {
+            bytes += entry.size();
+            bytes <= MAX_CHANGE_BYTES
+        });
+        let kept = kept.count();
+        let cut = self.entries.len() - kept;
+        if cut > 0 {
+            self.entries.truncate(kept);
+            self.truncated = Some(self.truncated.unwrap_or(0) + i64::try_from(cut).unwrap_or(i64::MAX));
+        }
+        // Origins get what room the objects leave.
+        let mut bytes: usize = self.entries.iter().map(ChangeEntry::size).sum();
+        for entry in &mut self.entries {
+            bytes += entry.origin.as_ref().map_or(0, |origin| origin.len() + 12);
+            entry.origin.take_if(|_| bytes > MAX_CHANGE_BYTES);
+        }
+    }
+}
+
 choices! {
     /// The steps that change the cluster.
     pub enum ChangeKind {
@@ -209,6 +232,16 @@ pub struct ChangeEntry {
 impl ChangeEntry {
     /// What `fields` holds when the object itself was deleted by somebody else.
     pub const DELETED: &str = "(deleted)";
+
+    /// What it takes in the status without its origin, near enough.
+    fn size(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|field| field.len() + 3).sum();
+        let corrected = match self.fields.is_empty() && self.manager.is_none() {
+            true => 0,
+            false => fields + self.manager.as_deref().map_or(0, str::len) + 26,
+        };
+        self.object.len() + self.action.len() + 26 + corrected
+    }
 
     /// The line that tells people about a correction of drift, or nothing when the change is none.
     ///

@@ -145,7 +145,8 @@ impl Stage {
         wrong.extend(self.ends(&cluster, &messages));
         let seen = self.observer.seen();
         let missing = told::untold_changes(&messages, &seen).into_iter();
-        let missing = missing.chain(told::untold_failures(&messages, &seen, Instant::now()));
+        let reigns = self.book.reigns(&lease(Controller::Notification));
+        let missing = missing.chain(told::untold_failures(&messages, &seen, &reigns, Instant::now()));
         wrong.extend(missing.map(|text| ("every terminal transition is told", text)));
         for controller in self.replicas.leaderless() {
             wrong.push(("the cluster comes to rest", format!("no {controller} leads")));

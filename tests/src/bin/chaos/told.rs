@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use ::tests::api_proxy::Reign;
 use ::tests::receiver::Received;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// How long a failure has to last that must be told even if it is over: a notification controller that is killed or
-/// has to be elected first is back by then.
+/// How long a failure has to last that must be told even if it is over.
 pub const LASTING: Duration = Duration::from_secs(25);
+/// How long one notification controller has to lead meanwhile, without a break: it lists, writes down and sends by then.
+const OFFICE: Duration = Duration::from_secs(5);
 
 /// A message as the receiver accepted it.
 #[derive(Clone, Debug)]
@@ -167,14 +169,19 @@ pub fn untold_changes(messages: &[&Message], seen: &Seen) -> Vec<String> {
     seen.changes.iter().filter_map(untold).collect()
 }
 
-/// The failures that lasted and were not told.
-pub fn untold_failures(messages: &[&Message], seen: &Seen, now: Instant) -> Vec<String> {
+/// The failures that lasted and were not told, though there was somebody to tell them.
+pub fn untold_failures(messages: &[&Message], seen: &Seen, reigns: &[Reign], now: Instant) -> Vec<String> {
     let by_uid = by_uid(messages);
+    let was_led = |since: Instant, until: Instant| {
+        let together = |reign: &Reign| reign.to.min(until).saturating_duration_since(reign.from.max(since));
+        reigns.iter().any(|reign| together(reign) >= OFFICE)
+    };
     let mut untold = Vec::new();
     for (uid, states) in seen.states.iter().filter(|(uid, _)| !seen.gone.contains(*uid)) {
         for state in states.iter().filter(|state| !state.good) {
-            let lasted = state.until.unwrap_or(now).saturating_duration_since(state.since);
-            if lasted < LASTING || is_silent(state) {
+            let until = state.until.unwrap_or(now);
+            let lasted = until.saturating_duration_since(state.since);
+            if lasted < LASTING || !was_led(state.since, until) || is_silent(state) {
                 continue;
             }
             let told = by_uid.get(uid.as_str()).into_iter().flatten().any(|message| {
@@ -339,5 +346,37 @@ mod tests {
         let other = message("1", "B created", "t1", "1");
         assert_eq!(first_of_each(&[one.clone(), one.clone()]).1.len(), 0);
         assert_eq!(first_of_each(&[one, other]).1.len(), 1);
+    }
+
+    #[test]
+    fn a_failure_counts_if_somebody_led_long_enough_to_tell_it() {
+        let begin = Instant::now();
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        let state = State {
+            object: "Kustomization/a".into(),
+            good: false,
+            reason: "BuildFailed".into(),
+            message: "no".into(),
+            revision: "r".into(),
+            since: at(0),
+            until: Some(at(30)),
+        };
+        let mut seen = Seen::default();
+        seen.states.insert("u".into(), vec![state]);
+        let check = |reigns: &[(u64, u64)], expected: usize| {
+            let reigns = reigns.iter().map(|(from, to)| Reign {
+                holder: "p".into(),
+                from: at(*from),
+                to: at(*to),
+            });
+            assert_eq!(
+                untold_failures(&[], &seen, &reigns.collect::<Vec<_>>(), at(40)).len(),
+                expected
+            );
+        };
+        check(&[], 0);
+        check(&[(1, 5), (6, 10), (12, 16)], 0);
+        check(&[(1, 2), (10, 15)], 1);
+        check(&[(27, 60)], 0);
     }
 }
