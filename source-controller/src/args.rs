@@ -105,7 +105,8 @@ pub struct ArtifactArgs {
 /// Limits on what strangers send, and how it is sent.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GitArgs {
-    /// Largest file of a repository that is archived, in bytes; each is held in memory while it is
+    /// Largest file of a repository that is archived, in bytes; one that the server sends as the change of another takes as
+    /// much memory as that
     #[arg(long, default_value_t = 100 << 20)]
     pub git_max_file_size: u64,
 
@@ -183,6 +184,7 @@ impl GitArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
 
     fn parse(args: &str) -> Result<Args, String> {
         let words = std::iter::once("source-controller").chain(args.split_whitespace());
@@ -201,6 +203,21 @@ mod tests {
         assert_eq!(args.concurrent, 2);
         assert_eq!(args.artifacts.artifact_retention_ttl.std().as_secs(), 60);
         assert_eq!(args.artifacts.storage_addr, ":9090");
+    }
+
+    #[test]
+    fn the_environment_stands_in_for_flags_that_are_not_given() {
+        let command = Args::command();
+        for (flag, variable) in [
+            ("events-addr", "EVENTS_ADDR"),
+            ("metrics-addr", "METRICS_ADDR"),
+            ("storage-path", "STORAGE_PATH"),
+            ("storage-addr", "STORAGE_ADDRESS"),
+            ("storage-adv-addr", "STORAGE_ADV_ADDR"),
+        ] {
+            let argument = command.get_arguments().find(|a| a.get_long() == Some(flag)).unwrap();
+            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable));
+        }
     }
 
     #[test]

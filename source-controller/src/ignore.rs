@@ -328,6 +328,62 @@ mod tests {
     }
 
     #[test]
+    fn patterns_of_every_form_match_what_they_match_in_go() {
+        check("!**.txt", "a.txt", false);
+        check("!**.txt", "a/b.png", false);
+        check("!**.txt", "a/b.txt", false);
+        check("a?c", "abc", true);
+        check("a?c", "a/b/abc/d", true);
+        check("a?c", "aéc", true);
+        check("*.MD", "a.md", false);
+        check("README", "a/readme", false);
+        check("kee", "keep", false);
+        check("keep", "kee", false);
+        check("keep/", "keep/x", true);
+        check("keep/", "a/keep", false);
+        check("keep/", "a/keep/", true);
+        check("keep/x", "keep/x/", true);
+        check("keep/x", "a/keep/x", false);
+        check("/keep/x", "keep/keep/x", false);
+        check("keep/?", "keep", false);
+        check("**/k*p/x", "keep/x", true);
+        check("**/k*p/x", "a/b/keep/x/y", true);
+        check("**/k*p/x", "a/keep/X", false);
+        check("**/k*p/x/", "a/keep/x", false);
+        check("**/k*p/x/", "a/keep/x/", true);
+        check("**/k*p/x/", "a/keep/x/y", true);
+        check("/k*p/**", "keep/", true);
+        check("/k*p/**", "keep/x/y", true);
+        check("/k*p/**/x", "keep/x", true);
+        check("/k*p/**/x", "keep/a/b/x", true);
+        check("/k*p/**/x/", "keep/a/b/x", false);
+        check("/k*p/**/x/", "keep/a/b/x/", true);
+        check("/k*p/**x/y", "keep/x/y", false);
+        check("**/a/[xy]z", "b/a/yz", true);
+        check("**/a/[", "b/a/[", false);
+        check("/a/**/x[", "a/b/x[", false);
+        check("**/a/**/b.c", "d/a/e/x.c", false);
+        check("a/**/**/b", "a/c/b", true);
+        check("a//b", "a/b", true);
+        check("a/**", "a", true);
+        check("**/", "a/b/", true);
+        check("**/", "a", false);
+        check("a/*", "a/b/c", true);
+        check("!a;a", "a", true);
+        check("a;!a;a/b", "a/b", true);
+        check("/", "a", false);
+        check("//", "a", false);
+        check("[a-]", "a", false);
+        check("[\\-a]", "-", true);
+        check("[^]a]", "b", false);
+        check("\\*", "*", true);
+        check("\\*", "a", false);
+        check("a\\", "a\\", false);
+        check("é*", "éa/b", true);
+        check("[é-ü]", "ö", true);
+    }
+
+    #[test]
     fn lines_are_read_as_upstream_reads_them() {
         check("# x", "# x", false);
         check("x   ", "x", true);

@@ -35,6 +35,7 @@ pub mod checkout;
 pub mod cluster;
 pub mod control_plane;
 pub mod controllers;
+pub mod git_client;
 pub mod git_server;
 pub mod kubeconfig;
 pub mod namespace;

@@ -29,20 +29,21 @@ impl Repo {
         if bare.exists() {
             bail!("the repository {name} exists already");
         }
-        fs::create_dir_all(&bare)?;
-        git(&bare, &["init", "--quiet", "--bare", "--initial-branch", MAIN, "."])?;
-        // What hosting services allow, too: fetching a commit by its id.
-        git(&bare, &["config", "uploadpack.allowReachableSHA1InWant", "true"])?;
-        git(&bare, &["config", "http.receivepack", "true"])?;
         let work = tempfile::Builder::new().prefix("git-work-").tempdir()?;
-        git(work.path(), &["init", "--quiet", "--initial-branch", MAIN, "."])?;
-        git(work.path(), &["remote", "add", "origin", &bare.display().to_string()])?;
+        init(&bare, work.path(), "sha1")?;
         Ok(Self {
             url,
             bare,
             work,
             clock: AtomicU64::new(0),
         })
+    }
+
+    /// Makes the repository anew, with objects named by SHA-256. What it held is lost.
+    pub fn use_sha256(&self) -> Result<()> {
+        fs::remove_dir_all(&self.bare)?;
+        fs::remove_dir_all(self.work().join(".git"))?;
+        init(&self.bare, self.work(), "sha256")
     }
 
     /// The repository's address.
@@ -118,6 +119,25 @@ impl Repo {
         let branch = self.git(&["symbolic-ref", "--short", "HEAD"])?;
         self.push(&format!("+HEAD:refs/heads/{branch}"))?;
         self.head()
+    }
+
+    /// Stores an object as it is, whatever git would say of it, and returns its id.
+    pub fn object(&self, kind: &str, content: &[u8]) -> Result<String> {
+        fs::write(self.work().join(".git/new-object"), content)?;
+        self.git(&["hash-object", "--literally", "-t", kind, "-w", ".git/new-object"])
+    }
+
+    /// Stores a directory of these modes, names and ids, also one that git would not make.
+    pub fn tree(&self, entries: &[(&str, &[u8], String)]) -> Result<String> {
+        let mut content = Vec::new();
+        for (mode, name, id) in entries {
+            content.extend([mode.as_bytes(), b" ", name, b"\0"].concat());
+            for at in (0..id.len()).step_by(2) {
+                let digits = id.get(at..at + 2).context("an id has pairs of digits")?;
+                content.push(u8::from_str_radix(digits, 16)?);
+            }
+        }
+        self.object("tree", &content)
     }
 
     /// The id of the current commit.
@@ -223,6 +243,27 @@ impl Repo {
         }
         Ok(file)
     }
+}
+
+/// Makes a bare repository and a working copy of it.
+fn init(bare: &Path, work: &Path, format: &str) -> Result<()> {
+    let init = [
+        "init",
+        "--quiet",
+        "--object-format",
+        format,
+        "--initial-branch",
+        MAIN,
+        ".",
+    ];
+    fs::create_dir_all(bare)?;
+    git(bare, &[&init[..], &["--bare"]].concat())?;
+    // What hosting services allow, too: fetching a commit by its id.
+    git(bare, &["config", "uploadpack.allowReachableSHA1InWant", "true"])?;
+    git(bare, &["config", "http.receivepack", "true"])?;
+    git(work, &init)?;
+    git(work, &["remote", "add", "origin", &bare.display().to_string()])?;
+    Ok(())
 }
 
 /// One clear line when git is missing.

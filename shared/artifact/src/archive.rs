@@ -2,24 +2,18 @@
 //!
 //! The tar is byte for byte what Flux writes for the same tree: USTAR headers, owner 0:0 without names, modification time 0,
 //! mode 0750 for directories, 0600 for files and 0700 for executable ones, directory names without a trailing slash, PAX
-//! records only for names that USTAR cannot hold, two zero blocks at the end and no padding beyond. The gzip header carries no
-//! name and no time. The deflate stream comes from a fixed compressor at a fixed level: the same tree has the same digest on
+//! records only for names that USTAR cannot hold, two zero blocks at the end and no padding beyond. The gzip stream
+//! comes from a fixed compressor by fixed rules: the same tree has the same digest on
 //! every run, which is what consumers rely on. (It differs from the digest Flux would compute, because Go's compressor cuts
 //! its blocks elsewhere; nobody compares the two.)
 //!
 //! The caller chooses what goes in and in which order. Links and devices cannot be written.
 
-use std::io::{self, Read, Write};
-
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
+use std::io::{self, Write};
 
 use crate::digest::{Algorithm, Digest, Hasher};
+use crate::gzip::Gzip;
 
-/// Part of the artifact's identity: another level gives another digest for the same tree.
-const LEVEL: u32 = 6;
-/// The gzip header's code for "unknown system", which Go writes everywhere.
-const OS_UNKNOWN: u8 = 255;
 const BLOCK: usize = 512;
 const NAME_SIZE: usize = 100;
 const PREFIX_SIZE: usize = 155;
@@ -55,7 +49,7 @@ impl Kind {
 
 /// An archive being written. Names are bytes, because Git's are.
 pub struct Archive<W: Write> {
-    gzip: GzEncoder<Measured<W>>,
+    gzip: Gzip<Measured<W>>,
 }
 
 /// What was written.
@@ -77,11 +71,9 @@ impl<W: Write> Archive<W> {
             hasher: algorithm.hasher(),
             size: 0,
         };
-        let gzip = GzBuilder::new()
-            .mtime(0)
-            .operating_system(OS_UNKNOWN)
-            .write(measured, Compression::new(LEVEL));
-        Self { gzip }
+        Self {
+            gzip: Gzip::new(measured),
+        }
     }
 
     /// Adds a directory. The root of a tree is `.`; other names carry no trailing slash.
@@ -89,18 +81,24 @@ impl<W: Write> Archive<W> {
         self.entry(name, Kind::Directory, 0)
     }
 
-    /// Adds a file of exactly `size` bytes read from `content`; a reader that yields fewer is an error.
-    pub fn file(&mut self, name: &[u8], executable: bool, size: u64, content: impl Read) -> io::Result<()> {
+    /// Adds a file of exactly `size` bytes, which `write` writes; fewer or more are an error.
+    pub fn file<E: From<io::Error>>(
+        &mut self,
+        name: &[u8],
+        executable: bool,
+        size: u64,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.entry(name, Kind::File { executable }, size)?;
-        let copied = io::copy(&mut content.take(size), &mut self.gzip)?;
-        if copied != size {
-            let message = format!(
-                "'{}' ended after {copied} of {size} bytes",
-                String::from_utf8_lossy(name)
-            );
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
-        }
-        self.pad(size)
+        let mut content = Content {
+            gzip: &mut self.gzip,
+            name,
+            size,
+            left: size,
+        };
+        write(&mut content)?;
+        content.finish()?;
+        Ok(self.pad(size)?)
     }
 
     /// Writes the trailer and hands back the digest, the size and the writer.
@@ -161,6 +159,42 @@ impl<W: Write> Archive<W> {
         } else {
             self.gzip.write_all(&[0; BLOCK][rest..])
         }
+    }
+}
+
+/// The content of a file being written.
+struct Content<'a, W: Write> {
+    gzip: &'a mut W,
+    name: &'a [u8],
+    size: u64,
+    left: u64,
+}
+
+impl<W: Write> Content<'_, W> {
+    fn finish(self) -> io::Result<()> {
+        let Self { name, size, left, .. } = self;
+        if left == 0 {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(name);
+        let message = format!("'{name}' ended after {} of {size} bytes", size - left);
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
+    }
+}
+
+impl<W: Write> Write for Content<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            let name = String::from_utf8_lossy(self.name);
+            return Err(io::Error::other(format!("'{name}' has more than {} bytes", self.size)));
+        };
+        self.gzip.write_all(bytes)?;
+        self.left = left;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.gzip.flush()
     }
 }
 
@@ -286,6 +320,7 @@ impl<W: Write> Write for Measured<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     enum Member<'a> {
         Dir(&'a str),
@@ -297,12 +332,18 @@ mod tests {
     fn write(members: &[Member<'_>]) -> Written<Vec<u8>> {
         let mut archive = Archive::new(Vec::new(), Algorithm::Sha256);
         for member in members {
-            match member {
-                Dir(name) => archive.directory(name.as_bytes()),
-                File(name, text) => archive.file(name.as_bytes(), false, text.len() as u64, text.as_bytes()),
-                Exec(name, text) => archive.file(name.as_bytes(), true, text.len() as u64, text.as_bytes()),
-            }
-            .unwrap();
+            let (name, text, executable) = match member {
+                Dir(name) => {
+                    archive.directory(name.as_bytes()).unwrap();
+                    continue;
+                }
+                File(name, text) => (name, text.as_bytes(), false),
+                Exec(name, text) => (name, text.as_bytes(), true),
+            };
+            let added = archive.file(name.as_bytes(), executable, text.len() as u64, |out| {
+                out.write_all(text)
+            });
+            added.unwrap();
         }
         archive.finish().unwrap()
     }
@@ -401,15 +442,20 @@ mod tests {
         // Changes only with the compressor or its level: every stored artifact then gets a new digest. Do it knowingly.
         assert_eq!(
             one.digest.to_string(),
-            "sha256:0643cf964e22d23827b363b3c002eb94c591f9a331e3dedd7b7bdc70aa2d77d2"
+            "sha256:c6d0c44e7d0da6470e7b5dddfa91c99b9e9e1bf95bfc10a7e64cf281da95cffc"
         );
     }
 
     #[test]
-    fn a_file_shorter_than_promised_and_a_name_that_cannot_be_are_refused() {
+    fn a_file_of_another_size_than_promised_and_a_name_that_cannot_be_are_refused() {
         let mut archive = Archive::new(Vec::new(), Algorithm::Sha256);
-        let error = archive.file(b"a", false, 3, &b"x"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "'a' ended after 1 of 3 bytes");
+        for (text, message) in [
+            ("x", "'a' ended after 1 of 3 bytes"),
+            ("wxyz", "'a' has more than 3 bytes"),
+        ] {
+            let added = archive.file(b"a", false, 3, |out| out.write_all(text.as_bytes()));
+            assert_eq!(added.unwrap_err().to_string(), message);
+        }
         assert!(archive.directory(b"").is_err());
         assert!(archive.directory(b"a\0b").is_err());
     }

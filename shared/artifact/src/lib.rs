@@ -15,6 +15,7 @@
 pub mod archive;
 pub mod digest;
 pub mod fetch;
+mod gzip;
 pub mod redact;
 pub mod revision;
 pub mod scratch;

@@ -1,10 +1,11 @@
 //! Where a process keeps its temporary files: one private directory that goes with the process.
 //!
 //! A process that is killed leaves its directory behind, and the directory for temporary files may outlive many of
-//! them. So each process holds the lock of a file in its own, and [`Scratch::sweep`] removes those that nobody holds.
+//! them. So each process holds the lock of a file in its own, and [`Scratch::sweep`] removes those that nobody holds, or
+//! that were never locked.
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,8 +53,8 @@ impl Scratch {
         Ok(made)
     }
 
-    /// Removes what killed processes left behind: directories with the prefix whose lock nobody holds. Returns the
-    /// names of those that are gone.
+    /// Removes what killed processes left behind: directories with the prefix whose lock nobody holds, or that have none.
+    /// Returns the names of those that are gone.
     ///
     /// # Errors
     /// The directory for temporary files cannot be read. One of a killed process that cannot be removed is left.
@@ -66,12 +67,17 @@ impl Scratch {
             if !name.starts_with(self.prefix) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            let lock = Path::new(&name).join(LOCK);
-            // Without a lock it is being made or removed, or is not ours to read.
-            if !temporary.symlink_metadata(&lock).is_ok_and(|found| found.is_file()) {
-                continue;
-            }
-            let Ok(lock) = temporary.open(&lock).map(cap_std::fs::File::into_std) else {
+            let path = Path::new(&name).join(LOCK);
+            let lock = match temporary.symlink_metadata(&path) {
+                Ok(found) if found.is_file() => temporary.open(&path),
+                // Killed before the lock was made, or while the directory was removed. Who makes it now has the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    temporary.open_with(&path, OpenOptions::new().write(true).create_new(true))
+                }
+                // Not ours to read.
+                Ok(_) | Err(_) => continue,
+            };
+            let Ok(lock) = lock.map(cap_std::fs::File::into_std) else {
                 continue;
             };
             // The lock is held until all is gone, so that nobody takes the name for a living one.
@@ -96,8 +102,14 @@ impl Place {
         loop {
             let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(temporary)?;
             let path = directory.path().join(LOCK);
-            let lock = File::create_new(&path)?;
-            // Another process that starts just now may have been faster and taken it for one that was left behind.
+            // Another process that starts just now may be faster and take it for one that was left behind.
+            let lock = match File::create_new(&path) {
+                Ok(lock) => lock,
+                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             match lock.try_lock() {
                 Ok(()) if path.exists() => return Ok(Place { directory, _lock: lock }),
                 Ok(()) | Err(TryLockError::WouldBlock) => {}
@@ -132,19 +144,22 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let scratch = Scratch::within(temporary.path().to_owned(), PREFIX);
         let alive = scratch.place().unwrap();
-        for name in ["scratch-dead", "scratch-young", "other"] {
+        // One was killed before it had made its lock, and one lock is no file.
+        for name in ["scratch-dead", "scratch-lockless", "scratch-odd/lock", "other"] {
             std::fs::create_dir_all(temporary.path().join(name).join("x/deep")).unwrap();
         }
         for name in ["scratch-dead", "other"] {
             std::fs::write(temporary.path().join(name).join(LOCK), "").unwrap();
         }
-        assert_eq!(scratch.sweep().unwrap(), ["scratch-dead"]);
+        let mut removed = scratch.sweep().unwrap();
+        removed.sort();
+        assert_eq!(removed, ["scratch-dead", "scratch-lockless"]);
         let mine = alive.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let mut expected = vec!["scratch-young".to_owned(), "other".to_owned(), mine];
+        let mut expected = vec!["scratch-odd".to_owned(), "other".to_owned(), mine];
         expected.sort();
         assert_eq!(names(temporary.path()), expected);
         drop((alive, scratch));
-        assert_eq!(names(temporary.path()), ["other", "scratch-young"]);
+        assert_eq!(names(temporary.path()), ["other", "scratch-odd"]);
     }
 
     #[test]

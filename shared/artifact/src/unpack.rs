@@ -401,7 +401,8 @@ mod tests {
         let mut archive = crate::Archive::new(Vec::new(), crate::Algorithm::Sha256);
         archive.directory(b".").unwrap();
         archive.directory("grün".as_bytes()).unwrap();
-        archive.file("grün/ö.txt".as_bytes(), false, 1, &b"x"[..]).unwrap();
+        let name = "grün/ö.txt".as_bytes();
+        archive.file(name, false, 1, |out| out.write_all(b"x")).unwrap();
         check(&archive.finish().unwrap().writer, Ok(&["grün/", "grün/ö.txt x"]));
     }
 }

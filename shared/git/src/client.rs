@@ -35,8 +35,8 @@ use crate::url::RemoteUrl;
 pub struct Limits {
     /// Bytes of one operation, packs and listings together.
     pub transfer: u64,
-    /// Bytes of one object, which is a file's content: it is held in memory while it is read. Up to 16 MiB are taken in any
-    /// case, as commits and directories may have to be larger than files.
+    /// Bytes of one object, which is a file's content: it is held in memory where another one is made from it. Up to 16 MiB are
+    /// taken in any case, as commits and directories may have to be larger than files.
     pub object: u64,
 }
 
@@ -219,8 +219,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client whose network work happens on `runtime`, which has to be a multi-threaded one; what killed processes have left
-    /// behind is removed in the background. rustls must have its process-wide provider by now.
+    /// A client whose network work happens on `runtime`, which has to be a multi-threaded one. What killed processes have left
+    /// behind is removed: from the cache at once, temporary directories in the background. rustls must have its process-wide
+    /// provider by now.
     ///
     /// # Errors
     /// The HTTP client cannot be set up.

@@ -6,6 +6,7 @@
 //! configured. Everything runs in process.
 //!
 //! What it goes by:
+//! - **Git's protocol** in version 2, and in versions 1 and 0 where a server speaks no other, with whatever capabilities it lacks.
 //! - **https and http**: HTTP/1.1 and HTTP/2 (by ALPN), TLS 1.2 and 1.3; the system's authorities and others beside; client
 //!   certificates; basic authentication and tokens; redirects as git follows them (of the first request, at most ten, not from
 //!   https to http), without credentials to another host.
@@ -15,12 +16,13 @@
 //! - **Proxies**: http, https and socks5 with a login ([`credentials::Proxy`]), else those of the environment ([`Proxies`]); ssh
 //!   goes through socks5 only. Where only public addresses are allowed, nothing goes through a proxy.
 //! - **Limits**: one deadline over name resolution, dial, handshake and every read; bytes in all, bytes of references, bytes of
-//!   an object, and memory while objects are unpacked.
+//!   an object, and memory while packs are received.
 //!
 //! What this crate does not do: push, write a working tree, run a `git` or `ssh` program, read anybody's Git configuration,
 //! apply filters of `.gitattributes`, or fetch from `file://` and `git://`. It knows no cluster: turning a Secret into
 //! credentials and an error into a condition is the caller's part.
 
+mod announcement;
 pub mod cache;
 pub mod client;
 mod conversation;
@@ -28,7 +30,7 @@ pub mod credentials;
 mod http;
 mod memory;
 mod objects;
-mod pack;
+pub mod pack;
 pub mod policy;
 pub mod proxies;
 pub mod reference;
@@ -41,10 +43,12 @@ mod trouble;
 pub mod url;
 
 pub use client::{Client, Commit, Config, Error, Found, Limits, Request, Tag};
+pub use conversation::{Listed, listed};
 pub use credentials::Credentials;
 pub use http::{causes, client as http_client};
 pub use policy::Policy;
 pub use proxies::Proxies;
 pub use reference::Reference;
+pub use submodules::{Module, modules};
 pub use tree::Tree;
 pub use url::RemoteUrl;

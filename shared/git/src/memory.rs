@@ -1,64 +1,57 @@
-//! A limit on the memory that unpacking takes.
+//! A limit on the memory that receiving packs takes.
 //!
-//! Objects in a pack are made of each other. Every one of them is held to a size, but how many have to be in memory at a time
-//! is up to who made the pack, and a pack of a few kilobytes can be made so that it is all of them. The library that unpacks
-//! has no limit for that; so a thread watches the process's own memory while it works, and ends the work when there is too
-//! much of it. Where the system does not tell (it is Linux that does), nothing is watched.
+//! What a pack takes is bounded by the number of its objects, each of which is remembered until the index is written, and by the
+//! size of the largest, of which a few are at hand at a time. Both bounds are wide, for some repositories are large, and many packs
+//! are received at a time. So who allocates looks now and then by how much the process has grown, and gives up when that is too
+//! much. Where the system does not tell (it is Linux that does), nothing is limited. Lists of references are none of this: what a
+//! server says before the first object is measured as it arrives.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
-use std::time::Duration;
+/// How much the process may grow while a pack is received, in bytes.
+const MAX_GROWTH: u64 = 512 << 20;
+/// How much is allocated between two looks, in bytes.
+const STRIDE: usize = 16 << 20;
 
-use crate::stop::Stop;
-use crate::trouble::{FirstTrouble, Trouble};
-
-/// How much the process may grow during one fetch, in bytes.
-pub const MAX_GROWTH: u64 = 512 << 20;
-/// How often it is looked at. Memory grows by some hundred megabytes in this time at most.
-const PERIOD: Duration = Duration::from_millis(25);
-
-/// Watches as long as it lives.
+/// Knows by how much the process has grown.
 #[derive(Debug)]
-pub struct Guard {
-    watch: Option<(Sender<()>, JoinHandle<()>)>,
+pub struct Meter {
+    before: Option<u64>,
+    most: u64,
+    stride: usize,
+    /// What was allocated since the last look.
+    taken: usize,
+    memory: fn() -> Option<u64>,
 }
 
-impl Guard {
-    /// Ends the operation, and says why, if the process grows by more than [`MAX_GROWTH`] from now on.
-    pub fn new(stop: &Stop, trouble: &FirstTrouble) -> Self {
-        Self::with(MAX_GROWTH, own_memory, stop, trouble)
+impl Meter {
+    /// Counts from now on.
+    pub fn new() -> Self {
+        Self::with(MAX_GROWTH, STRIDE, own_memory)
     }
 
-    fn with(most: u64, memory: fn() -> Option<u64>, stop: &Stop, trouble: &FirstTrouble) -> Self {
-        let Some(before) = memory() else {
-            return Self { watch: None };
-        };
-        let (stop, trouble) = (stop.clone(), trouble.clone());
-        let (over, is_over) = mpsc::channel();
-        let watch = std::thread::Builder::new()
-            .name("unpack-memory".to_owned())
-            .spawn(move || {
-                while is_over.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                    let grown = memory().unwrap_or_default().saturating_sub(before);
-                    if grown > most {
-                        // What the operation fails with is this, which came first.
-                        let _ = trouble.set(Trouble::Memory(most));
-                        stop.end();
-                        return;
-                    }
-                }
-            });
+    /// The process takes what `memory` says, may grow by `most` bytes, and is looked at after each `stride` of them.
+    pub fn with(most: u64, stride: usize, memory: fn() -> Option<u64>) -> Self {
         Self {
-            watch: watch.ok().map(|thread| (over, thread)),
+            before: memory(),
+            most,
+            stride,
+            taken: 0,
+            memory,
         }
     }
-}
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some((over, thread)) = self.watch.take() {
-            drop(over);
-            let _ = thread.join();
+    /// Notes that so many bytes were allocated.
+    ///
+    /// # Errors
+    /// The process has grown by more than this.
+    pub fn take(&mut self, bytes: usize) -> Result<(), u64> {
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken < self.stride {
+            return Ok(());
+        }
+        self.taken = 0;
+        match (self.before, (self.memory)()) {
+            (Some(before), Some(now)) if now.saturating_sub(before) > self.most => Err(self.most),
+            _ => Ok(()),
         }
     }
 }
@@ -75,22 +68,23 @@ fn own_memory() -> Option<u64> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use tokio::runtime::Handle;
-    use tokio_util::sync::CancellationToken;
 
-    #[tokio::test]
-    async fn an_operation_ends_when_memory_has_grown_too_much() {
+    #[test]
+    fn growth_is_noticed_at_the_next_look() {
         static MEMORY: AtomicU64 = AtomicU64::new(100);
-        let stop = Stop::new(Handle::current(), Duration::from_secs(60), CancellationToken::new());
-        let trouble = FirstTrouble::default();
-        let guard = Guard::with(50, || Some(MEMORY.load(Ordering::Relaxed)), &stop, &trouble);
-        assert!(!stop.has_ended());
+        let mut meter = Meter::with(50, 10, || Some(MEMORY.load(Ordering::Relaxed)));
+        assert_eq!(meter.take(10), Ok(()));
+        MEMORY.store(150, Ordering::Relaxed);
+        assert_eq!(meter.take(usize::MAX), Ok(()));
         MEMORY.store(151, Ordering::Relaxed);
-        while !stop.has_ended() {
-            tokio::task::yield_now().await;
-        }
-        drop(guard);
-        assert_eq!(trouble.get(), Some(&Trouble::Memory(50)));
+        assert_eq!(meter.take(9), Ok(()));
+        assert_eq!(meter.take(1), Err(50));
+    }
+
+    #[test]
+    fn nothing_is_limited_where_the_system_does_not_tell() {
+        let mut meter = Meter::with(0, 1, || None);
+        assert_eq!(meter.take(usize::MAX), Ok(()));
     }
 
     #[test]

@@ -62,11 +62,6 @@ impl Stop {
         self.0.flag.load(Ordering::Relaxed)
     }
 
-    /// Ends the work that looks at [`Stop::flag`], before its time.
-    pub fn end(&self) {
-        self.0.flag.store(true, Ordering::Relaxed);
-    }
-
     /// Waits for something, at most until the end. Must not be called from a task: it blocks the thread.
     pub fn wait<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Ended> {
         self.0.runtime.block_on(async {

@@ -34,9 +34,11 @@ const MAX_COUNT: usize = 200;
 
 /// An entry of `.gitmodules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Module {
-    path: String,
-    url: String,
+pub struct Module {
+    /// Where it is in the tree.
+    pub path: String,
+    /// Where it comes from, as it is written: perhaps relative to the repository that names it.
+    pub url: String,
 }
 
 /// Fetches what a commit names and mounts it.
@@ -65,7 +67,7 @@ struct Operation<'a> {
 
 impl Operation<'_> {
     fn mount(&mut self, request: &Request, tree: &mut Tree, within: &str, depth: usize) -> Result<(), Error> {
-        for Module { path, url } in modules(tree).map_err(|detail| refused(within, &detail))? {
+        for Module { path, url } in named(tree).map_err(|detail| refused(within, &detail))? {
             let shown = match within {
                 "" => path.clone(),
                 within => format!("{within}/{path}"),
@@ -168,7 +170,7 @@ fn pinned(tree: &Tree, path: &str) -> Result<Option<ObjectId>, String> {
 }
 
 /// The entries of the tree's `.gitmodules`, which has to be a file.
-fn modules(tree: &Tree) -> Result<Vec<Module>, String> {
+fn named(tree: &Tree) -> Result<Vec<Module>, String> {
     let entries = tree.directory(tree.root()).map_err(|damage| damage.to_string())?;
     let is_file = |what| matches!(what, What::File { .. });
     let Some(file) = entries
@@ -184,10 +186,14 @@ fn modules(tree: &Tree) -> Result<Vec<Module>, String> {
     let mut content = Vec::new();
     tree.content(file.node, &mut content)
         .map_err(|damage| damage.to_string())?;
-    parse(&content)
+    modules(&content)
 }
 
-fn parse(content: &[u8]) -> Result<Vec<Module>, String> {
+/// The entries of a file `.gitmodules`, each path once.
+///
+/// # Errors
+/// It is no file of this form, or a path or a name in it leads out of the tree or into `.git`.
+pub fn modules(content: &[u8]) -> Result<Vec<Module>, String> {
     let events = Events::from_bytes(content, None).map_err(|error| format!("{FILE}: {error}"))?;
     let file = File::from_parse_events_no_includes(events, Metadata::api());
     let mut modules: Vec<Module> = Vec::new();
@@ -228,7 +234,7 @@ mod tests {
 
     /// The modules as `path url`, or the message.
     fn check(content: &str, expected: Result<&[&str], &str>) {
-        let found = parse(content.as_bytes());
+        let found = modules(content.as_bytes());
         let found = found.map(|modules| {
             modules
                 .iter()
@@ -263,7 +269,7 @@ mod tests {
         }
         let text = ".gitmodules: submodule \"../../x\" with the path \"a\" is refused";
         check("[submodule \"../../x\"]\npath = a\nurl = ../x\n", Err(text));
-        assert!(parse(b"[submodule\npath").is_err());
+        assert!(modules(b"[submodule\npath").is_err());
     }
 
     /// The remote of a submodule of `https://host/org/app.git`, or the message.

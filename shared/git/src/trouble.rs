@@ -46,7 +46,7 @@ pub enum Trouble {
     TooLarge(u64),
     /// It sent more than is accepted before the first object.
     Prelude,
-    /// Its objects take more memory than this, in bytes.
+    /// With its objects the process has grown by more than this, in bytes.
     Memory(u64),
     /// What went wrong over ssh, in full.
     Ssh(String),
@@ -86,7 +86,7 @@ impl fmt::Display for Trouble {
                 f,
                 "the server lists references without end: more than {MAX_PRELUDE} bytes of them"
             ),
-            Self::Memory(limit) => write!(f, "unpacking its objects takes more than {limit} bytes of memory"),
+            Self::Memory(limit) => write!(f, "receiving its objects takes more than {limit} bytes of memory"),
             Self::Ssh(text) => f.write_str(text),
             Self::NotAllowed(refusal) => refusal.fmt(f),
             Self::Cancelled => f.write_str("the operation was cancelled"),

@@ -96,6 +96,8 @@ impl RemoteUrl {
         if !cleared {
             return Err(refuse("its user information cannot be read".to_owned()));
         }
+        let is_secret = !password.is_empty() || (scheme != Scheme::Ssh && !username.is_empty());
+        let shown = if is_secret { hidden(&bare) } else { text.to_owned() };
         let ssh = match scheme {
             Scheme::Http | Scheme::Https => None,
             Scheme::Ssh => Some(SshTarget {
@@ -124,13 +126,15 @@ impl RemoteUrl {
         if is_url {
             return Self::parse(text);
         }
-        let (user, rest) = text
-            .split_once('@')
-            .map_or((None, text), |(user, rest)| (Some(user), rest));
-        let (host, path) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
-            Some(found) => found,
-            None => rest.split_once(':').unwrap_or((rest, "")),
-        };
+        // An address in brackets has colons of its own. The user ends at the last `@` before the path, as for ssh.
+        let colon = text.find(':').unwrap_or(text.len());
+        let in_brackets = text.find('[').filter(|at| *at < colon).and_then(|_| text.find("]:"));
+        let (authority, path) = text.split_at(in_brackets.map_or(colon, |at| at + 1));
+        let path = path.strip_prefix(':').unwrap_or(path);
+        let (user, host) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(user, host)| (Some(user), host));
+        let host = without_brackets(host);
         let refuse = |detail: &str| Error {
             shown: text.to_owned(),
             detail: detail.to_owned(),
@@ -144,6 +148,9 @@ impl RemoteUrl {
             host.to_owned()
         };
         let bare = Url::parse(&format!("ssh://{in_brackets}/")).map_err(|error| refuse(&error.to_string()))?;
+        if bare.path() != "/" || bare.query().is_some() || bare.fragment().is_some() {
+            return Err(refuse("its host cannot be one"));
+        }
         Ok(Self {
             scheme: Scheme::Ssh,
             shown: text.to_owned(),
@@ -190,12 +197,12 @@ impl RemoteUrl {
                 let path = path(joined.bare.path())?;
                 joined.bare.set_path(&path);
                 joined.bare.set_query(None);
-                let hidden = if joined.username.expose().is_empty() {
-                    ""
+                let is_secret = !(joined.username.expose().is_empty() && joined.password.expose().is_empty());
+                joined.shown = if is_secret {
+                    hidden(&joined.bare)
                 } else {
-                    "***@"
+                    joined.bare.to_string()
                 };
-                joined.shown = joined.bare.as_str().replacen("://", &format!("://{hidden}"), 1);
             }
         }
         Ok(joined)
@@ -292,20 +299,29 @@ fn joined(base: &str, relative: &str) -> Option<String> {
     })
 }
 
-/// Replaces everything between `://` and the last `@` of the authority; over ssh the user's name stays, which is no secret.
+/// A URL whose user information was taken out, with a sign that there was some.
+fn hidden(bare: &Url) -> String {
+    bare.as_str().replacen("://", "://***@", 1)
+}
+
+/// Replaces what may be user information in a text that is perhaps no URL: everything between the scheme and the last `@` of
+/// the authority, or, if there is none, the last `@` of all, for a `/` in a password ends the authority too early. Over ssh the
+/// user's name stays, which is no secret.
 pub fn redact(text: &str) -> String {
-    let Some(start) = text.find("://").map(|at| at + 3) else {
+    let Some((scheme, rest)) = text.split_once(':') else {
         return text.to_owned();
     };
-    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
-    match text[start..end]
-        .rfind('@')
-        .map(|at| (&text[start..start + at], &text[start + at..]))
-    {
-        Some((user, _)) if text.starts_with("ssh://") && !user.contains(':') => text.to_owned(),
-        Some((_, rest)) => format!("{}***{rest}", &text[..start]),
-        None => text.to_owned(),
+    // Two slashes are usual, but URLs are understood with any number of them, of both kinds, and with breaks between them.
+    let rest = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some(at) = authority.rfind('@').or_else(|| rest.rfind('@')) else {
+        return text.to_owned();
+    };
+    let (user, host) = rest.split_at(at);
+    if scheme == "ssh" && !user.contains([':', '/']) {
+        return text.to_owned();
     }
+    format!("{}***{host}", &text[..text.len() - rest.len()])
 }
 
 /// Percent-decoded text.
@@ -368,6 +384,19 @@ mod tests {
             "https://host/a@b.git",
             Ok(["https://host/a@b.git", "https://host/a@b.git", "", ""]),
         );
+        // All of these are one to who reads URLs.
+        for text in [
+            "https:alice:s3cret@host/a",
+            "https:\\\\alice:s3cret@host\\a",
+            "ht\ntps:/\t/alice:s3\rcret@host/a",
+            "https://alice:s3cret@host\\a",
+        ] {
+            check(text, Ok(["https://host/a", "https://***@host/a", "alice", "s3cret"]));
+        }
+        check(
+            "https://:s3cret@host\\a@other/x",
+            Ok(["https://host/a@other/x", "https://***@host/a@other/x", "", "s3cret"]),
+        );
     }
 
     #[test]
@@ -379,6 +408,14 @@ mod tests {
         check(
             "https://a:b@host:port/x",
             Err("failed to parse url 'https://***@host:port/x': invalid port number"),
+        );
+        check(
+            "https://a:b/c@host/x",
+            Err("failed to parse url 'https://***@host/x': invalid port number"),
+        );
+        check(
+            "https:a:b@host:port",
+            Err("failed to parse url 'https:***@host:port': invalid port number"),
         );
         check("https://", Err("failed to parse url 'https://': empty host"));
         check(
@@ -406,6 +443,9 @@ mod tests {
         check_ssh("git@host:org/repo.git", Ok("git host 22 org/repo.git"));
         check_ssh("host:/srv/x", Ok("- host 22 /srv/x"));
         check_ssh("git@[::1]:x", Ok("git ::1 22 x"));
+        check_ssh("host:a[b]:c@d", Ok("- host 22 a[b]:c@d"));
+        check_ssh("me@there@host:x", Ok("me@there host 22 x"));
+        check_ssh("h?st:x", Err("failed to parse url 'h?st:x': its host cannot be one"));
         check_ssh("host:", Err("failed to parse url 'host:': it names no host or no path"));
         check_ssh("./a:b", Err("failed to parse url './a:b': relative URL without a base"));
     }

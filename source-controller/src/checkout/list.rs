@@ -1,5 +1,7 @@
 //! The walk through a tree.
 
+use std::io::{self, Write};
+
 use artifact::Limits;
 use git::Tree;
 use git::tree::{Damage, Node, What};
@@ -80,7 +82,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A directory and what is in it. A sparse checkout makes no directory for nothing, unless it takes it for itself.
+    /// A directory and what is in it. A checkout makes no directory for nothing, unless it takes it for itself.
     fn below(&mut self, node: Node, name: Vec<u8>, depth: usize, is_taken: bool) -> Result<(), Error> {
         let prefix = [&name[..], b"/"].concat();
         if !is_taken && !self.sparse.leads_to(&prefix) {
@@ -89,7 +91,7 @@ impl Walk<'_> {
         let before = self.listing.entries.len();
         self.push(name, Content::Directory)?;
         self.directory(node, &prefix, depth + 1)?;
-        if !is_taken && self.sparse.is_partial() && self.listing.entries.len() == before + 1 {
+        if !is_taken && self.listing.entries.len() == before + 1 {
             self.listing.entries.truncate(before);
         }
         Ok(())
@@ -100,13 +102,27 @@ impl Walk<'_> {
     }
 
     fn ignore_file(&mut self, node: Node, directory: &[u8], path: &[u8]) -> Result<(), Error> {
-        let mut content = Vec::new();
-        let read = self.tree.content(node, &mut content);
-        read.map_err(|damage| object(path, node, damage.to_string()))?;
-        content.truncate(MAX_IGNORE_FILE);
+        let mut beginning = Beginning(Vec::new());
+        let read = self.tree.copy(node, &mut beginning);
+        read.map_err(|error| object(path, node, error.to_string()))?;
         let directory = String::from_utf8_lossy(directory).into_owned();
-        let content = String::from_utf8_lossy(&content).into_owned();
+        let content = String::from_utf8_lossy(&beginning.0).into_owned();
         self.listing.ignore_files.push((directory, content));
+        Ok(())
+    }
+}
+
+/// Keeps the beginning of an ignore file, however much there is.
+struct Beginning(Vec<u8>);
+
+impl Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = MAX_IGNORE_FILE.saturating_sub(self.0.len());
+        self.0.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! [`list()`] walks the tree as a directory would be walked (children by plain name, which is not Git's order), leaves out what
 //! a [`Sparse`] checkout would, and reads every `.sourceignore`, because one pattern anywhere changes the defaults everywhere.
 //! Other artifacts may be merged into the [`Listing`] ([`crate::include`]). [`Listing::select`] then leaves what the rules let
-//! through, and [`archive`] writes it, holding one file's content in memory at a time.
+//! through, and [`archive`] writes it, a piece of a file at a time.
 //!
 //! A tree is written by strangers: names that no checkout could have, trees nested without end and files over the limit are
 //! errors that name the path; symbolic links are left out; a submodule that is not fetched is an empty directory. No filter of
@@ -13,11 +13,11 @@ mod list;
 mod listing;
 mod sparse;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use artifact::{Archive, Limits};
 use git::Tree;
-use git::tree::{Damage, Node};
+use git::tree::{CopyError, Damage, Node};
 
 use crate::names::Unfit;
 pub use list::list;
@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// The archive could not be written.
     #[error("{0}")]
-    Write(#[from] std::io::Error),
+    Write(#[from] io::Error),
 }
 
 /// How much may be archived.
@@ -96,7 +96,6 @@ pub fn archive<W: Write>(tree: &Tree, listing: &Listing, bounds: Bounds, into: &
         left = rest.ok_or_else(|| Error::Limit(format!("{} bytes of files", bounds.whole.bytes)))?;
         Ok::<_, Error>(())
     };
-    let mut buffer = Vec::new();
     into.directory(b".")?;
     for Entry { name, content } in listing.entries() {
         match *content {
@@ -114,13 +113,16 @@ pub fn archive<W: Write>(tree: &Tree, listing: &Listing, bounds: Bounds, into: &
                         });
                     }
                     take(size)?;
-                    tree.content(node, &mut buffer).map_err(failed)?;
-                    into.file(name, executable, buffer.len() as u64, buffer.as_slice())?;
+                    let added = into.file(name, executable, size, |out| tree.copy(node, out));
+                    added.map_err(|error| match error {
+                        CopyError::Damage(damage) => failed(damage),
+                        CopyError::Write(error) => Error::Write(error),
+                    })?;
                 }
                 Source::Copy(copy) => {
-                    let (file, size) = listing.open(copy, name)?;
+                    let (mut file, size) = listing.open(copy, name)?;
                     take(size)?;
-                    into.file(name, executable, size, file)?;
+                    into.file(name, executable, size, |out| io::copy(&mut file, out).map(drop))?;
                 }
             },
         }

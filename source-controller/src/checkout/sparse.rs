@@ -21,11 +21,6 @@ impl Sparse {
         }
     }
 
-    /// Whether some of the tree may be left out.
-    pub(super) fn is_partial(&self) -> bool {
-        !self.entries.is_empty()
-    }
-
     /// Whether a file with this path is taken.
     pub(super) fn takes(&self, path: &[u8]) -> bool {
         self.entries.is_empty() || self.prefixes().any(|prefix| path.starts_with(prefix))

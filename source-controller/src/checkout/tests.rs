@@ -140,6 +140,16 @@ fn what_a_stranger_may_try_is_refused() {
             Err(&format!("tree contains invalid name 'd/{name}'")),
         );
     }
+    for other in [EntryKind::Tree, EntryKind::Blob] {
+        let twice = store.tree(&[("a", EntryKind::Blob, blob), ("a", other, blob)]);
+        let root = store.tree(&[("d", EntryKind::Tree, twice)]);
+        check(
+            &store,
+            root,
+            None,
+            Err(&format!("cannot read 'd' ({twice}): it holds the name \"a\" twice")),
+        );
+    }
     let large = store.tree(&[("large.bin", EntryKind::Blob, store.blob(&[0; 101]))]);
     let message = "file 'large.bin' has 101 bytes, more than the limit of 100 bytes: \
                    remove it or raise --git-max-file-size";

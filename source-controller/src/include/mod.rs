@@ -76,6 +76,15 @@ pub fn resolve(
     include.iter().map(find).collect()
 }
 
+/// Whether artifacts of other revisions are included than those that the artifact there is was made with, or more or fewer.
+/// Their order does not matter. One that was only built anew, at the same revision, makes no news, but a new artifact:
+/// [`has_changed`].
+pub fn has_moved(status: &GitRepositoryStatus, included: &[Artifact]) -> bool {
+    let before = &status.included_artifacts;
+    let is_known = |artifact: &Artifact| before.iter().any(|known| known.revision == artifact.revision);
+    before.len() != included.len() || !included.iter().all(is_known)
+}
+
 /// Whether the artifact there is was made with other included artifacts than these.
 pub fn has_changed(status: &GitRepositoryStatus, included: &[Artifact]) -> bool {
     let identity = |artifact: &Artifact| (artifact.revision.clone(), artifact.digest.clone());

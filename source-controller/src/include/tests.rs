@@ -67,9 +67,11 @@ fn packed(members: &[&str]) -> (File, String) {
             let (name, executable) = member.strip_suffix('*').map_or((*member, false), |name| (name, true));
             // The rule leaves out what is named so.
             let content = if name.ends_with(ignore::FILE) { "*.md\n" } else { name };
-            archive
-                .file(name.as_bytes(), executable, content.len() as u64, content.as_bytes())
-                .unwrap();
+            let size = content.len() as u64;
+            let added = archive.file(name.as_bytes(), executable, size, |out| {
+                out.write_all(content.as_bytes())
+            });
+            added.unwrap();
         }
     }
     let digest = archive.finish().unwrap().digest.to_string();
@@ -307,4 +309,34 @@ fn a_new_artifact_concerns_those_that_were_made_with_another() {
     check(&all[0], &all, &["d"]);
     check(&all[1], &all, &[]);
     check(&all[4], &all, &[]);
+}
+
+#[test]
+fn another_revision_is_news_and_another_build_of_the_same_one_is_not() {
+    let of = |revisions: &[&str]| -> Vec<Artifact> {
+        let of = |revision: &&str| Artifact {
+            revision: (*revision).to_owned(),
+            ..about("p", revision)
+        };
+        revisions.iter().map(of).collect()
+    };
+    let has_moved = |before: &[&str], now: &[&str]| {
+        let status = GitRepositoryStatus {
+            included_artifacts: of(before),
+            ..Default::default()
+        };
+        super::has_moved(&status, &of(now))
+    };
+    assert!(!has_moved(&[], &[]));
+    assert!(has_moved(&[], &["a"]));
+    assert!(has_moved(&["a"], &[]));
+    assert!(has_moved(&["a", "b"], &["a", "c"]));
+    assert!(!has_moved(&["a", "b"], &["b", "a"]));
+    let mut rebuilt = of(&["a"]);
+    rebuilt[0].digest = "sha256:other".to_owned();
+    let status = GitRepositoryStatus {
+        included_artifacts: of(&["a"]),
+        ..Default::default()
+    };
+    assert!(!super::has_moved(&status, &rebuilt) && has_changed(&status, &rebuilt));
 }

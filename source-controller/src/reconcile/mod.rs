@@ -119,7 +119,7 @@ impl Reconcile for GitRepositories {
         let started = Instant::now();
         if let Err(error) = self.ledger.ascertain(&object).await {
             tracing::info!(%error, "cannot read the status that was written last, will try again");
-            return Next::Backoff;
+            return Next::retry(&error);
         }
         let next = match Intent::of(&object) {
             Intent::Delete => self.delete(&object).await,
@@ -241,7 +241,7 @@ impl GitRepositories {
         tracing::error!(error = %error, "object cannot be written");
         self.recorder
             .tell(object, warning(PATCH_OPERATION_FAILED, error.to_string()));
-        Next::Backoff
+        Next::retry(error)
     }
 }
 
@@ -383,7 +383,23 @@ mod tests {
             };
             assert!(!is_wanted(&status, including.clone(), &[other]));
         }
-        let reordered = json!({"include": [{"repository": {"name": "lib"}}], "sparseCheckout": ["a", "b"]});
-        assert!(!is_wanted(&status, reordered, &[artifact]));
+        let lib = json!({"name": "lib"});
+        for change in [
+            json!({"include": [{"repository": lib}], "sparseCheckout": ["a", "b"]}),
+            json!({"include": [{"repository": lib}], "sparseCheckout": ["b", "A"]}),
+            json!({"include": [{"repository": lib}], "sparseCheckout": ["b"]}),
+            json!({"include": [{"repository": {"name": "other"}}], "sparseCheckout": ["b", "a"]}),
+            json!({"include": [{"repository": lib, "fromPath": "x"}], "sparseCheckout": ["b", "a"]}),
+            json!({"include": [{"repository": lib, "toPath": "x"}], "sparseCheckout": ["b", "a"]}),
+            json!({"include": [{"repository": lib}, {"repository": lib}], "sparseCheckout": ["b", "a"]}),
+            json!({"sparseCheckout": ["b", "a"]}),
+        ] {
+            assert!(
+                !is_wanted(&status, change.clone(), std::slice::from_ref(&artifact)),
+                "{change}"
+            );
+        }
+        assert!(!is_wanted(&status, including.clone(), &[]));
+        assert!(!is_wanted(&status, including, &[artifact.clone(), artifact]));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::meta::condition::{FETCH_FAILED, INCLUDE_UNAVAILABLE};
+use api::meta::condition::{ARTIFACT_OUTDATED, FETCH_FAILED, INCLUDE_UNAVAILABLE};
 use api::meta::reason::{ARTIFACT_VERIFICATION_FAILED, GARBAGE_COLLECTION_SUCCEEDED};
 use api::source::{Artifact, GitRepository, GitRepositoryStatus};
 use artifact::Revision;
@@ -12,7 +12,7 @@ use git::client::{self, Found};
 use kube::ResourceExt;
 use runtime::report::Report;
 
-use super::conclude::{Start, Synced, begin, trace};
+use super::conclude::{Start, Synced, begin, is_retry, trace};
 use super::failure::Failure;
 use super::verification::Trust;
 use super::{DEFAULT_TIMEOUT, GitRepositories, blocking, draft, is_built_as_wanted, labels, place, record, warning};
@@ -35,16 +35,14 @@ impl GitRepositories {
             requested,
             has_disappeared,
         };
-        if begin(&mut draft(report), start)
-            // Only who looks on misses something if this fails: the end of the reconcile writes it all again.
-            && let Err(error) = report.write().await
-        {
-            tracing::warn!(error = %error, "progress could not be shown");
+        let is_retry = is_retry(report.status(), report.generation());
+        if begin(&mut draft(report), start) {
+            show(report).await;
         }
         draft(report).forget_refusal();
         let remote = RemoteUrl::parse(&object.spec.url)?;
         let credentials = self.authenticator.credentials(object, &remote).await?;
-        let included = self.included(object, report)?;
+        let included = self.included(object, report, is_retry).await?;
         let reference = reference::wanted(object.spec.reference.as_ref());
         let by_name = reference::is_polled_by_name(&reference);
         let is_current = is_built_as_wanted(report.status(), &object.spec, &included);
@@ -155,19 +153,36 @@ impl GitRepositories {
     }
 
     /// The artifacts to include, as new as they are known.
-    fn included(&self, object: &GitRepository, report: &mut Report<GitRepository>) -> Result<Vec<Artifact>, Failure> {
+    async fn included(
+        &self,
+        object: &GitRepository,
+        report: &mut Report<GitRepository>,
+        is_retry: bool,
+    ) -> Result<Vec<Artifact>, Failure> {
         let namespace = object.namespace().unwrap_or_default();
         let included = include::resolve(&object.spec.include, |name| {
             let found = self.objects.get(&namespace, name)?;
             Some(self.ledger.status(&found).artifact)
         })?;
-        let is_changed = include::has_changed(report.status(), &included);
-        let mut draft = draft(report);
-        draft.remove(INCLUDE_UNAVAILABLE);
-        if is_changed {
-            draft.found_other_includes();
+        draft(report).remove(INCLUDE_UNAVAILABLE);
+        if include::has_moved(report.status(), &included) {
+            let had_others = !report.status().included_artifacts.is_empty();
+            draft(report).found_other_includes();
+            if had_others && !is_retry {
+                draft(report).outdated_by_includes();
+                show(report).await;
+                draft(report).remove(ARTIFACT_OUTDATED);
+            }
         }
         Ok(included)
+    }
+}
+
+/// Shows how far the work has come. If that fails, only who looks on misses something: the end of the reconcile writes it all
+/// again.
+async fn show(report: &mut Report<GitRepository>) {
+    if let Err(error) = report.write().await {
+        tracing::warn!(error = %error, "progress could not be shown");
     }
 }
 

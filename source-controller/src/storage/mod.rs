@@ -345,7 +345,7 @@ mod tests {
         fn publish(&self, file: &str, text: &str) -> Result<Stored, Error> {
             self.storage.publish(&self.place, file, |archive| {
                 archive.directory(b".")?;
-                archive.file(b"a", false, text.len() as u64, text.as_bytes())
+                archive.file(b"a", false, text.len() as u64, |out| out.write_all(text.as_bytes()))
             })
         }
 
@@ -490,6 +490,28 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn much_garbage_goes_bit_by_bit() {
+        let fixture = fixture();
+        let current = fixture.publish("current.tar.gz", "one").unwrap().path;
+        for n in 0..MAX_FILES + 100 {
+            std::fs::write(fixture.path(&format!("{n}.tar.gz")), "").unwrap();
+        }
+        let later = SystemTime::now() + Duration::from_secs(120);
+        let collect = || {
+            fixture
+                .storage
+                .collect_garbage(&fixture.place, Some(&current), later)
+                .unwrap()
+                .len()
+        };
+        let first = collect();
+        assert!((MAX_FILES - 2..=MAX_FILES).contains(&first), "{first}");
+        assert_eq!(first + collect(), MAX_FILES + 100);
+        assert_eq!(collect(), 0);
+        fixture.check(&["current.tar.gz", "current.tar.gz.lock"]);
     }
 
     #[test]

@@ -72,6 +72,16 @@ fn every_signature_on_secp256k1_counts() {
     for _ in 0..16 {
         check(&signed_by(&shop, &key), &ring, Ok(id(&key)));
     }
+    // The signature with which a subkey says whose it is has these forms, too.
+    let primary = shop.gpg_key_for("bob", "secp256k1", "cert", "never");
+    for _ in 0..8 {
+        let subkey = shop.gpg_subkey(&primary, "secp256k1/ecdsa", "sign", "never");
+        check(
+            &signed_by(&shop, &subkey),
+            &shop.gpg_export(&[&primary]),
+            Ok(id(&primary)),
+        );
+    }
 }
 
 #[test]

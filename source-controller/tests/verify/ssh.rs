@@ -53,7 +53,7 @@ fn keys_of_every_kind_sign_commits() {
 }
 
 /// What Git says of a commit, given whom the key belongs to.
-fn judgement(shop: &Workshop, commit: &Object, file: &str) -> String {
+pub fn judgement(shop: &Workshop, commit: &Object, file: &str) -> String {
     let signers = shop.path("signers");
     let key = String::from_utf8(public(file)).unwrap();
     std::fs::write(&signers, format!("alice@example.com {key}")).unwrap();

@@ -108,6 +108,15 @@ impl Workshop {
         }
     }
 
+    /// Puts an object into the repository as it is.
+    pub fn store(&self, kind: &str, raw: &str) -> Object {
+        let id = self.run("git", &["hash-object", "-t", kind, "-w", "--stdin"], raw);
+        Object {
+            id: String::from_utf8(id).unwrap().trim().to_owned(),
+            raw: raw.as_bytes().to_vec(),
+        }
+    }
+
     /// An empty commit; `sign` are the settings to sign it with.
     pub fn commit(&self, sign: &[&str]) -> Object {
         let how: &[&str] = if sign.is_empty() { &[] } else { &["-S"] };

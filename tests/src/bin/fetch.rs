@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use git::ssh::Algorithms;
 use git::tree::{Node, Tree, What};
-use git::{Client, Config, Policy, Proxies, Reference, RemoteUrl, Request, cache};
+use git::{Proxies, Reference, RemoteUrl, Request, cache};
 use sha2::{Digest, Sha256};
+use tests::git_client::GitClient;
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -30,25 +30,15 @@ fn run(arguments: Vec<String>) -> Result<()> {
         max_size: 4 << 30,
         max_age: Duration::from_secs(3600),
     });
-    tests::use_ring();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let config = Config {
-        scratch: "fetch-",
-        slots: 1,
-        policy: Policy::default(),
-        proxies: Proxies::of_environment(),
-        ssh: Algorithms::default(),
-        cache,
-    };
-    let client = Client::new(config, runtime.handle().clone())?;
+    let git = GitClient::with(|config| {
+        config.proxies = Proxies::of_environment();
+        config.cache = cache;
+    })?;
     let request = Request {
         timeout: Duration::from_secs(600),
         ..Request::new(RemoteUrl::parse_remote(&url)?, reference)
     };
-    let commit = client.get(&request)?;
+    let commit = git.get(&request)?;
     println!("commit {}", commit.id);
     println!("received {} bytes", commit.received);
     println!("fetched in {:?}, peak {}", commit.took, peak());

@@ -16,6 +16,8 @@ fn dialects() -> Vec<(&'static str, Dialect)> {
     vec![
         ("today's", Dialect::default()),
         ("version 2 without shallow", old(2, &["shallow"])),
+        ("version 1", old(1, &[])),
+        ("version 1 without shallow", old(1, &["shallow"])),
         ("version 0", old(0, &[])),
         ("version 0 without shallow", old(0, &["shallow"])),
         (
@@ -116,6 +118,35 @@ fn every_server_is_understood() -> Result<()> {
         assert_eq!(found.id.to_string(), id, "{name}");
         assert_eq!(found.tree.read("a", 10)?, b"5", "{name}");
         assert_eq!(found.tree.read("d", 10)?, b"4", "{name}");
+    }
+    Ok(())
+}
+
+/// What the real git hears that asks for the newest version.
+#[test]
+fn a_server_of_version_1_says_so() -> Result<()> {
+    let server = GitServer::start()?;
+    let repo = server.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    for (version, expected) in [(0, None), (1, Some("version 1")), (2, Some("version 2"))] {
+        server.set_dialect(
+            "app",
+            Dialect {
+                version: Some(version),
+                ..Dialect::default()
+            },
+        );
+        let output = std::process::Command::new("git")
+            .args(["-c", "protocol.version=2", "ls-remote", repo.url()])
+            .env("GIT_TRACE_PACKET", "1")
+            .env("NO_PROXY", "127.0.0.1")
+            .output()?;
+        let heard = String::from_utf8(output.stderr)?;
+        let mut versions = heard
+            .lines()
+            .filter_map(|line| line.rsplit_once("< ").map(|(_, said)| said));
+        let found = versions.find(|said| said.starts_with("version "));
+        assert_eq!((output.status.success(), found), (true, expected), "{heard}");
     }
     Ok(())
 }

@@ -242,7 +242,9 @@ fn answers_to_the_second_question_are_checked_as_well() -> Result<()> {
 #[test]
 fn redirects_that_lead_nowhere_are_given_up() -> Result<()> {
     let stage = Stage::new()?;
-    let to = |location: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let to = |location: &str| {
+        format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    };
     let tail = "/info/refs?service=git-upload-pack";
     let around = to(&format!("/round{tail}"));
     let server = RawServer::start(move |_, stream| stream.write_all(around.as_bytes()))?;

@@ -64,22 +64,7 @@ fn what_is_too_large_is_refused() -> Result<()> {
 fn repositories_with_sha_256_names_are_read() -> Result<()> {
     let (stage, server) = (Stage::new()?, GitServer::start()?);
     let repo = server.create("app")?;
-    // Made anew with the other kind of names.
-    for directory in [repo.bare(), repo.work()] {
-        let bare = directory == repo.bare();
-        let git = if bare {
-            directory.to_owned()
-        } else {
-            directory.join(".git")
-        };
-        std::fs::remove_dir_all(git)?;
-        std::fs::create_dir_all(directory)?;
-        let mut command = std::process::Command::new("git");
-        command.args(["init", "--quiet", "--object-format=sha256", "--initial-branch=main"]);
-        command.args(bare.then_some("--bare")).arg(".").current_dir(directory);
-        assert!(command.status()?.success());
-    }
-    repo.git(&["remote", "add", "origin", &repo.bare().display().to_string()])?;
+    repo.use_sha256()?;
     let id = repo.commit_files("one", &[("a/b", "1")])?;
     let commit = stage.get(&request(repo.url())?).map_err(anyhow::Error::msg)?;
     assert_eq!(commit.revision.to_string(), format!("HEAD@sha256:{id}"));
@@ -130,7 +115,7 @@ fn tasks_fetch_too() -> Result<()> {
     let repo = server.create("app")?;
     let id = repo.commit_files("one", &[("a", "1")])?;
     let wanted: Request = request(repo.url())?;
-    let found = stage.runtime.block_on(stage.client.fetch(wanted))?;
+    let found = stage.fetch(wanted)?;
     let git::Found::Commit(commit) = found else {
         anyhow::bail!("nothing was fetched");
     };

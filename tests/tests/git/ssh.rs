@@ -1,6 +1,8 @@
 //! ssh: who may log in, which servers are trusted, what old and broken servers lead to. Against the real `sshd`.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -181,11 +183,33 @@ fn a_server_that_wants_a_dialogue_is_named() -> Result<()> {
     Ok(())
 }
 
+/// A server that speaks a version of Git's protocol, and writes down what it says.
+fn speaking(version: u8, trace: &Path) -> Options {
+    let trace = format!("GIT_TRACE_PACKET={}", trace.display());
+    match version {
+        // Nobody is heard who asks for another.
+        0 => options(&["AcceptEnv NOTHING", &format!("SetEnv {trace}")]),
+        2 => options(&["AcceptEnv GIT_PROTOCOL", &format!("SetEnv {trace}")]),
+        other => options(&[&format!("SetEnv GIT_PROTOCOL=version={other} {trace}")]),
+    }
+}
+
+/// The versions that a server has said it speaks. Of version 0 nothing is said.
+fn said(trace: &Path) -> Result<Vec<u8>> {
+    let trace = std::fs::read_to_string(trace)?;
+    let lines = trace
+        .lines()
+        .filter_map(|line| line.rsplit_once("upload-pack> version "));
+    let said: BTreeSet<u8> = lines.map(|(_, version)| version.parse()).collect::<Result<_, _>>()?;
+    Ok(said.into_iter().collect())
+}
+
 #[test]
-fn both_protocols_find_every_kind_of_reference() -> Result<()> {
-    let stage = Stage::new()?;
-    for accept in ["AcceptEnv GIT_PROTOCOL", "AcceptEnv NOTHING"] {
-        let (server, repo, first, key) = served(&options(&[accept]))?;
+fn every_version_of_the_protocol_finds_every_kind_of_reference() -> Result<()> {
+    let (stage, directory) = (Stage::new()?, tempfile::tempdir()?);
+    for version in 0..=2 {
+        let trace = directory.path().join(version.to_string());
+        let (server, repo, first, key) = served(&speaking(version, &trace))?;
         repo.annotated_tag("v1", "one")?;
         let second = repo.commit_files("two", &[("deploy/app.yaml", "a: 2\n")])?;
         repo.branch("other")?;
@@ -202,13 +226,13 @@ fn both_protocols_find_every_kind_of_reference() -> Result<()> {
             (Some(first.as_str()), &first),
         ];
         for (word, id) in words {
-            assert_eq!(stage.id(&request, word).as_ref(), Ok(id), "{accept} {word:?}");
+            assert_eq!(stage.id(&request, word).as_ref(), Ok(id), "version {version}: {word:?}");
         }
         let text = "couldn't find remote ref \"nothing\"";
         assert_fails(stage.id(&request, Some("nothing")), repo.url(), text);
         let absent = "1".repeat(40);
         let text = format!("unable to resolve commit object for '{absent}': object not found");
-        assert_eq!(stage.id(&request, Some(&absent)), Err(text), "{accept}");
+        assert_eq!(stage.id(&request, Some(&absent)), Err(text), "version {version}");
         let newest = Request {
             reference: Reference::SemVer(">=1.0.0-0".to_owned()),
             ..request
@@ -217,6 +241,48 @@ fn both_protocols_find_every_kind_of_reference() -> Result<()> {
             stage.get(&newest).err(),
             Some("no match found for semver: >=1.0.0-0".to_owned())
         );
+        let expected = if version == 0 { vec![] } else { vec![version] };
+        assert_eq!(said(&trace)?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_version_of_the_protocol_builds_upon_what_is_there() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let stage = Stage::keeping(&directory.path().join("cache"))?;
+    // What no compressor makes smaller.
+    let next = |n: &u64| {
+        let n = n ^ n << 13;
+        let n = n ^ n >> 7;
+        Some(n ^ n << 17)
+    };
+    let large: String = std::iter::successors(Some(1), next)
+        .take(20_000)
+        .map(|n| format!("{n:x}"))
+        .collect();
+    for version in 0..=2 {
+        let trace = directory.path().join(version.to_string());
+        let (server, repo, _, key) = served(&speaking(version, &trace))?;
+        repo.commit_files("two", &[("large", &large)])?;
+        let request = over_ssh(&server, repo.url(), &key)?;
+        let whole = stage
+            .get(&request)
+            .map_err(|error| anyhow!("version {version}: {error}"))?;
+        let id = repo.commit_files("three", &[("deploy/app.yaml", "a: 3\n")])?;
+        let new = stage
+            .get(&request)
+            .map_err(|error| anyhow!("version {version}: {error}"))?;
+        assert_eq!(new.id.to_string(), id, "version {version}");
+        assert_eq!(new.tree.read("deploy/app.yaml", 100)?, b"a: 3\n");
+        assert_eq!(new.tree.read("large", 1 << 20)?, large.as_bytes());
+        let (before, after) = (whole.received, new.received);
+        assert!(
+            before > 100_000 && after < 5_000,
+            "version {version}: {before}, then {after} bytes"
+        );
+        let expected = if version == 0 { vec![] } else { vec![version] };
+        assert_eq!(said(&trace)?, expected);
     }
     Ok(())
 }

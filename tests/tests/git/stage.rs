@@ -5,20 +5,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use git::ssh::{Algorithms, Identity};
-use git::{Client, Commit, Config, Credentials, Error, Policy, Proxies, Reference, RemoteUrl, Request, cache};
+use git::{Commit, Config, Credentials, Error, Found, Policy, Proxies, Reference, RemoteUrl, Request, cache};
+use tests::git_client::GitClient;
 use tests::ssh_server::SshServer;
-use tokio::runtime::Runtime;
 
-/// A client and the runtime it works on.
-pub struct Stage {
-    pub runtime: Runtime,
-    pub client: Client,
-}
+/// A client, and what it says.
+pub struct Stage(GitClient);
 
 impl Stage {
     /// A client that may go everywhere.
     pub fn new() -> Result<Self> {
-        Self::with(Policy::default(), Algorithms::default())
+        GitClient::new().map(Self)
     }
 
     /// A client that is restricted.
@@ -28,7 +25,8 @@ impl Stage {
 
     /// A client for whom the environment names proxies.
     pub fn among(proxies: Proxies, policy: Policy, ssh: Algorithms) -> Result<Self> {
-        Self::start(proxies, policy, ssh, None)
+        let set = |config: &mut Config| (config.proxies, config.policy, config.ssh) = (proxies, policy, ssh);
+        GitClient::with(set).map(Self)
     }
 
     /// A client that keeps what it fetched in a directory.
@@ -43,35 +41,17 @@ impl Stage {
             max_size,
             max_age: Duration::from_secs(3600),
         };
-        Self::start(
-            Proxies::default(),
-            Policy::default(),
-            Algorithms::default(),
-            Some(cache),
-        )
-    }
-
-    fn start(proxies: Proxies, policy: Policy, ssh: Algorithms, cache: Option<cache::Config>) -> Result<Self> {
-        tests::use_ring();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        let config = Config {
-            scratch: "git-test-",
-            slots: 4,
-            policy,
-            proxies,
-            ssh,
-            cache,
-        };
-        let client = Client::new(config, runtime.handle().clone())?;
-        Ok(Self { runtime, client })
+        GitClient::with(|config| config.cache = Some(cache)).map(Self)
     }
 
     /// The commit, or the message.
     pub fn get(&self, request: &Request) -> Result<Commit, String> {
-        self.client.get(request).map_err(|error: Error| error.to_string())
+        self.0.get(request).map_err(|error| error.to_string())
+    }
+
+    /// What a task gets.
+    pub fn fetch(&self, request: Request) -> Result<Found, Error> {
+        self.0.runtime.block_on(self.0.client.fetch(request))
     }
 
     /// The id of the commit that a word leads to, or the message.

@@ -92,16 +92,20 @@ fn a_client_certificate_opens_the_door_over_both_versions_of_http() -> Result<()
         both.credentials.authorization = Credentials::basic("me", "pw").authorization;
         assert!(stage.get(&both).is_ok());
         server.set_access("app", Access::Anonymous);
-        // What the server says of it arrives while the question is on its way, and is not always read; over HTTP/2 the
-        // library may even miss that the connection is gone, and the deadline ends it.
+        // What the server says of it arrives while the question is on its way, and is not always read. Over HTTP/2 there may
+        // be silence instead, about once in fifty times: hyper hands a question to the task of the connection through a
+        // channel of tokio's, and one that is written into it in the very moment in which that task ends is neither read nor
+        // thrown away as long as somebody could send another one, who waits for the answer (hyper's issue 4122). No client
+        // can know. Whoever asks again is told.
         let refused = |request: Request, texts: [&str; 2]| {
             let timeout = Duration::from_secs(10);
-            let found = stage.get(&Request { timeout, ..request }).err().unwrap_or_default();
-            let is_told = texts.iter().any(|text| found.contains(text));
-            assert!(
-                is_told || http2 && found.contains("context deadline exceeded"),
-                "{found}"
-            );
+            let request = Request { timeout, ..request };
+            let ask = || stage.get(&request).err().unwrap_or_default();
+            let mut found = ask();
+            if http2 && found.contains("context deadline exceeded") {
+                found = ask();
+            }
+            assert!(texts.iter().any(|text| found.contains(text)), "{found}");
         };
         let texts = [
             "remote error: tls: certificate required",

@@ -6,8 +6,9 @@ use serde_json::json;
 use std::time::Duration;
 use tests::controllers::Controller;
 use tests::git_server::Fault;
+use tests::namespace::condition;
 
-use crate::stage::{artifact, builder, conditions, content, failed, message, source, stored};
+use crate::stage::{builder, conditions, content, failed, kept, message, source, stored};
 
 #[tokio::test]
 async fn servers_that_fail_lie_or_hang_are_told_apart() -> Result<()> {
@@ -116,19 +117,7 @@ async fn a_file_over_the_limit_is_named_and_the_artifact_before_stays() -> Resul
         message(&object)?,
         format!("unable to archive artifact to storage: {text}")
     );
-    assert_eq!(
-        conditions(&object),
-        [
-            "Reconciling=True ProgressingWithRetry",
-            "Ready=False ArchiveOperationFailed",
-            "ArtifactInStorage=True Succeeded",
-            "ArtifactOutdated=True NewRevision",
-            "StorageOperationFailed=True ArchiveOperationFailed"
-        ]
-    );
-    let kept = artifact(&object)?;
-    assert_eq!((&kept.revision, &kept.digest), (&before.revision, &before.digest));
-    assert_eq!(content(&before).await?, ["./", "a 1"]);
+    kept(&object, &before).await?;
     let ignored = json!({"spec": {"ignore": "*.bin"}});
     s.namespace.patch::<GitRepository>("app", ignored).await?;
     s.namespace.wait_ready::<GitRepository>("app").await?;
@@ -162,5 +151,135 @@ async fn an_object_that_cannot_be_decoded_does_not_stop_the_others() -> Result<(
         .patch::<GitRepository>("bad", json!({"spec": {"interval": "1h"}}))
         .await?;
     s.namespace.wait_ready::<GitRepository>("bad").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_objects_say_each_is_answered() -> Result<()> {
+    let s = builder("whatever").start().await?;
+    let repo = s.git.create("app")?;
+    let commit = repo.commit_files("one", &[("a", "1")])?;
+    let base = s.git.url();
+    let choices = [
+        (
+            "url",
+            vec![
+                json!(repo.url()),
+                json!(repo.url()),
+                json!(format!("{base}/no.git")),
+                json!("http://"),
+                json!("ssh://a@:b/c"),
+            ],
+        ),
+        (
+            "url",
+            vec![
+                json!(repo.url()),
+                json!("https://[::1"),
+                json!("http://127.0.0.1:1/\u{e9} ?#%zz"),
+                json!("ssh://127.0.0.1:99999/x"),
+            ],
+        ),
+        ("interval", vec![json!("10m"), json!("1h0m0s"), json!("0s")]),
+        ("timeout", vec![json!("1s"), json!("10s"), json!("0.5s")]),
+        (
+            "ref",
+            vec![
+                json!({}),
+                json!({"branch": "main"}),
+                json!({"branch": "\u{0}"}),
+                json!({"branch": "../x"}),
+            ],
+        ),
+        (
+            "ref",
+            vec![
+                json!({"branch": "main"}),
+                json!({"tag": "v\n1"}),
+                json!({"semver": "||"}),
+                json!({"commit": commit}),
+            ],
+        ),
+        (
+            "ref",
+            vec![
+                json!({"branch": "main"}),
+                json!({"commit": "\u{e9}"}),
+                json!({"name": "refs"}),
+                json!({"name": "/"}),
+            ],
+        ),
+        (
+            "ignore",
+            vec![
+                json!(""),
+                json!("["),
+                json!("!"),
+                json!("**/\\"),
+                json!("/*\r\n!a\u{0}"),
+            ],
+        ),
+        (
+            "sparseCheckout",
+            vec![
+                json!([]),
+                json!([""]),
+                json!(["/"]),
+                json!(["../.."]),
+                json!(["a", "a"]),
+            ],
+        ),
+        (
+            "include",
+            vec![
+                json!([]),
+                json!([{"repository": {"name": "x/y"}, "fromPath": "..", "toPath": "\u{0}"}]),
+            ],
+        ),
+        (
+            "verify",
+            vec![
+                json!({"mode": "TagAndHEAD", "secretRef": {"name": "none"}}),
+                json!({"secretRef": {"name": ""}}),
+            ],
+        ),
+        (
+            "secretRef",
+            vec![json!({"name": "none"}), json!({"name": "a/b"}), json!({"name": ""})],
+        ),
+        ("proxySecretRef", vec![json!({"name": "none"}), json!({"name": ".."})]),
+        ("provider", vec![json!("generic"), json!("aws"), json!("github")]),
+        ("recurseSubmodules", vec![json!(true), json!(false)]),
+    ];
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut accepted = Vec::new();
+    for n in 0..80 {
+        let mut fields = serde_json::Map::new();
+        for (field, values) in &choices {
+            if random.u8(..3) == 0 {
+                fields.insert((*field).to_owned(), values[random.usize(..values.len())].clone());
+            }
+        }
+        let (name, fields) = (format!("object-{n}"), serde_json::Value::Object(fields));
+        if source(&s, &name, repo.url(), fields.clone()).await.is_ok() {
+            accepted.push((name, fields));
+        }
+    }
+    assert!(accepted.len() > 40, "the API server refuses most: {}", accepted.len());
+    let mut reasons = std::collections::BTreeSet::new();
+    for (name, fields) in &accepted {
+        let is_answered =
+            |object: &GitRepository| condition(object, "Ready").is_some_and(|ready| ready.status != "Unknown");
+        let object: GitRepository = s
+            .namespace
+            .wait(name, &format!("be answered: {fields}"), is_answered)
+            .await?;
+        reasons.extend(condition(&object, "Ready").map(|ready| ready.reason));
+    }
+    assert!(reasons.len() > 5, "{reasons:?}");
+    let metrics = s.controllers.metrics(Controller::Source).await?;
+    let is_panic = |line: &str| line.starts_with("controller_runtime_reconcile_panics_total") && !line.ends_with(" 0");
+    assert!(!metrics.lines().any(is_panic), "{metrics}");
+    stored(&s, "good", repo.url(), json!({})).await?;
     Ok(())
 }

@@ -138,3 +138,31 @@ async fn a_deleted_object_takes_its_files_along() -> Result<()> {
     s.namespace.delete::<GitRepository>("never").await?;
     s.namespace.wait_gone::<GitRepository>("never").await
 }
+
+#[tokio::test]
+async fn an_object_that_others_hold_while_it_is_deleted_is_left_alone() -> Result<()> {
+    let s = builder("held").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    // It is deleted before the controller has ever seen it.
+    s.controllers.stop(Controller::Source).await?;
+    let held = json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "GitRepository",
+        "metadata": { "name": "held", "finalizers": ["example.test/hold"] },
+        "spec": { "url": repo.url(), "interval": "1s" },
+    });
+    s.namespace.apply_yaml(&held.to_string()).await?;
+    s.namespace.delete::<GitRepository>("held").await?;
+    let before: GitRepository = s.namespace.get("held").await?;
+    assert!(before.metadata.deletion_timestamp.is_some());
+    s.controllers.start_again(Controller::Source).await?;
+    // Those that come behind it are dealt with.
+    stored(&s, "app", repo.url(), json!({})).await?;
+    let after: GitRepository = s.namespace.get("held").await?;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    assert!(s.namespace.events::<GitRepository>("held").await?.is_empty());
+    let release = json!({"metadata": {"finalizers": null}});
+    s.namespace.patch::<GitRepository>("held", release).await?;
+    s.namespace.wait_gone::<GitRepository>("held").await
+}

@@ -1,4 +1,132 @@
 //! The source controller against a real API server and real Git servers, good and bad.
+//!
+//! # What a GitRepository has to do, and the test that shows it
+//!
+//! Tests of this program are named by module and function. Others are named with where they are: `unit` stands for the unit
+//! tests of the source controller, `git` for the tests of the Git client beside this program, `archives` for those of
+//! archives, `verify` for those of signatures in the source controller.
+//!
+//! | Life | |
+//! |---|---|
+//! | made, finalizer, artifact, Ready | `life::a_first_artifact_is_told_once_with_revision_and_digest` |
+//! | asked for by annotation | `life::a_suspended_object_rests_and_keeps_its_artifact`, and each test that reconciles |
+//! | suspended and resumed | `life::a_suspended_object_rests_and_keeps_its_artifact` |
+//! | deleted, also while suspended, also without artifact | `life::a_deleted_object_takes_its_files_along` |
+//! | deleted with the finalizer of somebody else alone | `life::an_object_that_others_hold_while_it_is_deleted_is_left_alone` |
+//! | whatever it says | `bad_input::whatever_objects_say_each_is_answered` |
+//! | not even readable | `bad_input::an_object_that_cannot_be_decoded_does_not_stop_the_others` |
+//!
+//! | Who asks | |
+//! |---|---|
+//! | anybody, basic, in the URL, over plain http | `access::a_password_opens_and_a_wrong_one_is_never_shown` |
+//! | bearer token, beside basic | `access::a_bearer_token_opens` |
+//! | client certificate, its key is none | `way::a_client_certificate_opens_and_a_bad_one_is_explained` |
+//! | `caFile`, `ca.crt`, neither is a certificate | `access::a_private_authority_is_trusted_when_the_secret_names_it` |
+//! | `ca.crt` before `caFile` | unit `auth::secret::a_certificate_authority_counts_over_https_only` |
+//! | ssh key, encrypted, unknown server | `access::a_key_opens_over_ssh_and_submodules_come_along` |
+//! | no Secret, half of one, app data without `github` | `access::secrets_that_do_not_fit_are_explained` |
+//! | every key of a Secret on every transport | unit `auth::secret::*` |
+//! | GitHub App, with and without its authority | `providers::a_github_app_opens_and_its_token_is_kept_as_long_as_the_object` |
+//! | `github` without Secret, with basic auth, with a bad key | `providers::a_github_app_that_is_not_described_is_explained` |
+//! | `azure` as a ServiceAccount | `providers::a_service_account_is_somebody_in_azure` |
+//! | `aws` as a ServiceAccount | `way::codecommit_is_reached_as_a_service_account_and_through_the_proxy` |
+//! | `aws` elsewhere, `azure` and `aws` without the gate | `providers::clouds_ask_for_their_own_urls_and_for_the_gate` |
+//! | requests for tokens, to the letter | unit `auth::provider::*` |
+//! | proxies | `way::a_proxy_leads_to_a_server_whose_name_only_it_knows`, `git` `proxy::*` |
+//! | proxies that are not described | `providers::a_proxy_that_is_not_described_is_explained` |
+//!
+//! | Which revision | |
+//! |---|---|
+//! | nothing, branch, tag, name of a branch, tag or request | `reference::every_kind_of_reference_leads_to_its_commit` |
+//! | semver `*`, `<`, pre-releases; commit, with a branch | `reference::every_kind_of_reference_leads_to_its_commit` |
+//! | every form of range | unit tests of the Git client, `semver::*` |
+//! | equal versions | `reference::versions_that_differ_in_build_metadata_only_are_told_apart_by_time` |
+//! | none of these is there | `reference::references_that_are_not_there_are_named` |
+//! | no commit at all | `bad_input::an_empty_repository_is_waited_for` |
+//! | nothing has moved: no clone, no write | `reference::a_remote_that_did_not_move_is_only_listed` |
+//! | nothing has moved, the status is that of an older release | `git` `cache::what_has_not_moved_costs_a_greeting_and_one_question` |
+//! | nothing has moved, `spec.ignore` has changed | `artifact::what_is_ignored_stays_out` |
+//! | a new one that cannot be stored: ArtifactOutdated | `storage::a_full_disk_keeps_the_last_good_artifact` |
+//! | a new one that is stored: no longer | the same; unit `reconcile::conclude::a_success_takes_back_whatever_failed_before` |
+//!
+//! | What is in it | |
+//! |---|---|
+//! | bytes, modes, names, order | `archives` `archives_are_by_the_book_and_the_same_wherever_they_are_made` |
+//! | trees at random | the same |
+//! | `spec.ignore`, `.sourceignore`, also of directories | `artifact::what_is_ignored_stays_out`, and the same |
+//! | the dialect of patterns, the reading of files | unit `ignore::*` |
+//! | links | `bad_input::links_never_reach_an_artifact` |
+//! | names that do harm | `trees::names_that_would_do_harm_are_refused_with_their_path` |
+//! | files over the limit | `bad_input::a_file_over_the_limit_is_named_and_the_artifact_before_stays` |
+//! | submodules | `access::a_key_opens_over_ssh_and_submodules_come_along`, `git` `submodules::*` |
+//! | sparse: what is taken, what is missing | `trees::a_sparse_checkout_takes_its_directories_and_nothing_else` |
+//! | sparse, every kind of reference | `trees::every_kind_of_reference_leads_to_a_part_of_a_tree` |
+//! | paths of `sparseCheckout` are those of the tree | unit `checkout::a_sparse_checkout_takes_what_begins_with_the_text_of_an_entry` |
+//! | any setting that changes it | unit `reconcile::settings_that_change_the_content_call_for_a_new_artifact` |
+//! | missing includes, late ones, new ones, none any more | `trees::what_is_included_is_waited_for_and_followed` |
+//! | an include without artifact, in the way, `../../../path` | `trees::an_include_that_cannot_be_copied_says_why` |
+//! | includes: all of it, a directory, a file, below another | unit `include::an_artifact_goes_where_the_spec_says` |
+//! | unpacking what is hostile | unit tests of artifacts, `unpack::*` |
+//!
+//! | Who has signed it | |
+//! |---|---|
+//! | modes, kinds of keys and signatures, every refusal | `verify`, which has a table of its own |
+//! | an unsigned commit keeps the artifact; `verify` is removed | `verification::only_what_a_trusted_key_has_signed_is_published` |
+//! | no Secret, other keys later | `verification::a_key_that_is_withdrawn_counts_with_the_next_look` |
+//! | tags: none, not signed, signed | `verification::a_tag_that_is_to_be_verified_has_to_be_there_and_signed` |
+//! | a mode that asks for more than before | unit `verify::needs::a_mode_that_asks_for_more_than_was_verified_needs_a_verification` |
+//! | malformed armor, payloads, keys | unit `verify::*`, `verify` `openpgp::*`, `openpgp_keys::*`, `ssh::*` |
+//!
+//! | Where it lies | |
+//! |---|---|
+//! | garbage by number | `artifact::old_artifacts_go_and_the_last_one_but_one_stays_a_while` |
+//! | garbage by age, and by both | unit `storage::gc::*` |
+//! | garbage and locks | unit `storage::garbage_goes_and_the_current_file_stays` |
+//! | garbage: a thousand files at a time | unit `storage::much_garbage_goes_bit_by_bit` |
+//! | a missing file, another digest | `artifact::a_lost_or_damaged_file_is_made_again_with_the_same_digest` |
+//! | an empty digest | unit `storage::a_stored_file_is_intact_until_it_is_touched` |
+//! | another address | `storage::artifacts_are_found_at_the_address_that_is_told_now` |
+//! | which address is told | unit `storage::path::*` |
+//! | paths lead nowhere else | unit `storage::path::a_path_belongs_to_its_place_or_not_at_all` |
+//! | files are those of the object | unit `storage::only_files_of_the_object_are_opened` |
+//! | no room | `storage::a_full_disk_keeps_the_last_good_artifact` |
+//! | no directory, a lock | `storage::a_place_that_cannot_be_written_is_told_until_it_can` |
+//! | killed while fetching | `artifact::a_kill_while_fetching_leaves_no_trace_after_the_next_start` |
+//! | killed while writing | `storage::what_a_killed_process_left_half_written_goes_with_the_next_start` |
+//! | digests of every algorithm | `storage::digests_are_of_the_wanted_algorithm`, unit tests of artifacts, `digest::*` |
+//! | size and `Content-Length` are the same | every test that downloads an artifact |
+//! | served, and nothing else is | `artifact::nothing_but_artifacts_is_served`, unit `server::*` |
+//! | the address is taken, or none; no storage | `storage::a_controller_that_cannot_serve_ends_and_says_why` |
+//! | a graceful end | `artifact::a_download_that_is_under_way_ends_well_when_the_server_has_to_go` |
+//! | flags, and the environment instead | unit `args::*` |
+//!
+//! | What is told | |
+//! |---|---|
+//! | work in progress | `life::work_in_progress_shows` |
+//! | a new generation | unit `reconcile::conclude::a_new_generation_that_fails_is_not_observed` |
+//! | a request | unit `reconcile::conclude::a_failure_keeps_the_artifact_and_a_recovery_is_told` |
+//! | Ready out of the others, by priority | unit `reconcile::conclude::ready_repeats_the_condition_that_tells_most` |
+//! | a success takes back every failure | unit `reconcile::conclude::a_success_takes_back_whatever_failed_before` |
+//! | retried | unit `reconcile::conclude::a_first_failure_is_retried_in_silence` |
+//! | waiting | unit `reconcile::conclude::what_is_to_be_included_is_waited_for` |
+//! | stalled | unit `reconcile::conclude::what_only_the_spec_can_mend_stalls` |
+//! | nothing new | unit `reconcile::conclude::an_interval_without_news_changes_nothing` |
+//! | events: error, new, recovery, both, the same bytes, nothing | unit `reconcile::conclude::*` |
+//! | order, times and lengths of conditions | unit tests of the runtime, `conditions::*` |
+//! | reasons and texts of failures | unit `reconcile::failure::every_failure_has_the_words_and_the_fate_of_flux` |
+//! | an interval without news writes nothing | `life::an_interval_without_news_writes_nothing` |
+//!
+//! Of what Flux's own tests look at, this has no place here:
+//!
+//! - A target directory that is missing or is none, and rules that cannot be loaded from it: there is no working tree
+//!   (`checkout`), so nobody can take it away.
+//! - A success that leaves Ready at False: a success removes every condition that would say so.
+//! - Garbage collection that runs into its deadline: it looks at a thousand files at most, and has none.
+//! - Credentials refused over plain http: the controller allows them, as Flux's does.
+//! - Links that are resolved on unpacking, filters on unpacking: links are never archived, and skipped in artifacts of others.
+//! - Bucket, OCIRepository, HelmRepository and HelmChart: there is no such kind.
+//! - A first minute from an empty cluster to Ready samples, and very large repositories: `hack/quickstart --check` and
+//!   `hack/bench source` do that.
 
 mod access;
 mod artifact;

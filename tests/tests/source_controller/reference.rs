@@ -32,6 +32,7 @@ async fn every_kind_of_reference_leads_to_its_commit() -> Result<()> {
     repo.tag("v2.0.0-rc.1")?;
     repo.branch("feature/x")?;
     let four = repo.commit_files("four", &[("version", "4")])?;
+    repo.set_ref("refs/heads/master")?;
     // A commit that no branch contains, as of a request from a fork.
     repo.checkout("main")?;
     repo.git(&["checkout", "--quiet", "--detach"])?;
@@ -40,6 +41,7 @@ async fn every_kind_of_reference_leads_to_its_commit() -> Result<()> {
     repo.set_ref("refs/pull/1/head")?;
     let five = repo.head()?;
     for (name, reference, revision, version) in [
+        ("nothing", json!({}), format!("master@sha1:{four}"), "4"),
         ("branch", json!({"branch": "main"}), format!("main@sha1:{three}"), "3"),
         (
             "slash",
@@ -59,6 +61,14 @@ async fn every_kind_of_reference_leads_to_its_commit() -> Result<()> {
             json!({"semver": ">=1.0.0 <3.0.0"}),
             format!("v1.5.0@sha1:{two}"),
             "2",
+        ),
+        ("any-version", json!({"semver": "*"}), format!("v1.5.0@sha1:{two}"), "2"),
+        ("below", json!({"semver": "<v1.5.0"}), format!("v1.0.0@sha1:{one}"), "1"),
+        (
+            "between",
+            json!({"semver": ">=1.0.0-0 <1.1.0-0"}),
+            format!("v1.0.0@sha1:{one}"),
+            "1",
         ),
         (
             "prerelease",

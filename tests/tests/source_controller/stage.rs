@@ -51,6 +51,24 @@ pub fn artifact(object: &GitRepository) -> Result<Artifact> {
     status.artifact.clone().context("no artifact")
 }
 
+/// Fails unless a new revision could not be archived, and the artifact before, which holds `a` with 1, is served. That one.
+pub async fn kept(object: &GitRepository, before: &Artifact) -> Result<Artifact> {
+    assert_eq!(
+        conditions(object),
+        [
+            "Reconciling=True ProgressingWithRetry",
+            "Ready=False ArchiveOperationFailed",
+            "ArtifactInStorage=True Succeeded",
+            "ArtifactOutdated=True NewRevision",
+            "StorageOperationFailed=True ArchiveOperationFailed"
+        ]
+    );
+    let kept = artifact(object)?;
+    assert_eq!((&kept.revision, &kept.digest), (&before.revision, &before.digest));
+    assert_eq!(content(&kept).await?, ["./", "a 1"]);
+    Ok(kept)
+}
+
 /// What Ready says.
 pub fn message(object: &GitRepository) -> Result<String> {
     Ok(condition(object, "Ready").context("no condition Ready")?.message)
@@ -84,7 +102,10 @@ pub async fn get(url: &str) -> Result<reqwest::Response> {
 
 /// Downloads an artifact, checks digest and size, and lists what it holds as `name content`, directories as `name/`.
 pub async fn content(artifact: &Artifact) -> Result<Vec<String>> {
-    let bytes = get(&artifact.url).await?.error_for_status()?.bytes().await?;
+    let response = get(&artifact.url).await?.error_for_status()?;
+    let told = response.content_length();
+    let bytes = response.bytes().await?;
+    ensure!(told == Some(bytes.len() as u64), "another length is told: {told:?}");
     let digest: String = Sha256::digest(&bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

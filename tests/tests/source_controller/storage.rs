@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use api::source::GitRepository;
 use serde_json::json;
 use tests::controllers::{Controller, Controllers, Options};
+use tests::wait;
 
-use crate::stage::{artifact, builder, conditions, content, get, message, source, stored};
+use crate::stage::{artifact, builder, conditions, content, get, kept, message, source, stored};
 
 #[tokio::test]
 async fn a_full_disk_keeps_the_last_good_artifact() -> Result<()> {
@@ -45,19 +46,7 @@ async fn a_full_disk_keeps_the_last_good_artifact() -> Result<()> {
         said.starts_with("unable to archive artifact to storage: ") && said.contains("too large"),
         "{said}"
     );
-    assert_eq!(
-        conditions(&object),
-        [
-            "Reconciling=True ProgressingWithRetry",
-            "Ready=False ArchiveOperationFailed",
-            "ArtifactInStorage=True Succeeded",
-            "ArtifactOutdated=True NewRevision",
-            "StorageOperationFailed=True ArchiveOperationFailed"
-        ]
-    );
-    let kept = artifact(&object)?;
-    assert_eq!((&kept.revision, &kept.digest), (&before.revision, &before.digest));
-    assert_eq!(content(&kept).await?, ["./", "a 1"]);
+    let kept = kept(&object, &before).await?;
     let since = kept.metadata.get("source.toolkit.fluxcd.io/stale-since");
     since.context("it does not say since when it is stale")?;
     let mut files = names(&s.controllers.storage().join("gitrepository").join(s.ns()).join("app"))?;
@@ -130,7 +119,22 @@ async fn what_a_killed_process_left_half_written_goes_with_the_next_start() -> R
     for name in ["app", "gone"] {
         fs::write(place.join(name).join(".tmp-1234.tar.gz"), "half")?;
     }
+    let temporary = s.controllers.temporary(Controller::Source);
+    let cache = temporary.join("sluice-git-cache");
+    let entries = fs::read_dir(&cache)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    let packs: Vec<_> = entries.map(|entry| entry.join("incoming-pack")).collect();
+    assert_eq!(packs.len(), 1);
+    fs::write(&packs[0], "half")?;
+    // One that was killed before it held the lock of its directory.
+    let scratch = temporary.join("source-controller-dead");
+    fs::create_dir_all(scratch.join("objects-1"))?;
     s.controllers.start_again(Controller::Source).await?;
+    assert!(!packs[0].exists(), "nobody fetches into it");
+    let swept = async || Ok((!scratch.exists()).then_some(()));
+    wait::until("the directory of the dead one to go", swept).await?;
     assert!(names(&place.join("gone"))?.is_empty());
     let mut left = names(&place.join("app"))?;
     left.sort();
@@ -158,5 +162,70 @@ async fn digests_are_of_the_wanted_algorithm() -> Result<()> {
     s.controllers.restart(Controller::Source).await?;
     let again = artifact(&s.namespace.reconcile::<GitRepository>("app").await?)?;
     assert_eq!(again, stored);
+    Ok(())
+}
+
+#[tokio::test]
+async fn artifacts_are_found_at_the_address_that_is_told_now() -> Result<()> {
+    let s = builder("address").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let before = stored(&s, "app", repo.url(), json!({})).await?;
+    s.controllers.stop(Controller::Source).await?;
+    let mut options = Options::new(s.cluster.kubeconfig(), s.dir.path(), s.ns());
+    options.controllers = vec![Controller::Source];
+    let advertise = |address: &str| (Controller::Source, format!("--storage-adv-addr={address}"));
+    for (address, url) in [
+        ("artifacts.test.", "http://artifacts.test."),
+        ("https://artifacts.test/x", "https://artifacts.test/x"),
+    ] {
+        options.flags = vec![advertise(address)];
+        let moved = Controllers::start(options.clone()).await?;
+        let url = format!("{url}/{}", before.path);
+        let is_there = |object: &GitRepository| artifact(object).is_ok_and(|artifact| artifact.url == url);
+        let object: GitRepository = s.namespace.wait("app", "tell the other address", is_there).await?;
+        let after = artifact(&object)?;
+        assert_eq!(
+            (&after.digest, &after.last_update_time),
+            (&before.digest, &before.last_update_time)
+        );
+        moved.stop_all().await?;
+    }
+    let events = s.namespace.events::<GitRepository>("app").await?;
+    let news = events
+        .iter()
+        .filter(|event| event.reason.as_deref() == Some("NewArtifact"));
+    assert_eq!(
+        news.map(|event| event.count.unwrap_or(1)).sum::<i32>(),
+        1,
+        "it is the same artifact"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_controller_that_cannot_serve_ends_and_says_why() -> Result<()> {
+    let s = builder("address-taken").start().await?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let dir = tempfile::tempdir()?;
+    let mut options = Options::new(s.cluster.kubeconfig(), dir.path(), s.ns());
+    options.controllers = vec![Controller::Source];
+    for (flag, text) in [
+        (
+            format!("--storage-addr={}", taken.local_addr()?),
+            "Address already in use",
+        ),
+        ("--storage-addr=nowhere".to_owned(), "cannot listen on nowhere"),
+        ("--storage-path=/nonexistent/path".to_owned(), "/nonexistent/path"),
+    ] {
+        options.flags = vec![(Controller::Source, flag.clone())];
+        let error = Controllers::start(options.clone()).await.err().context("it runs")?;
+        let said = format!("{error:#}");
+        let name = flag.split('=').next().unwrap_or_default();
+        assert!(
+            said.contains(text) && (said.contains(name) || name == "--storage-path"),
+            "{flag}: {said}"
+        );
+    }
     Ok(())
 }

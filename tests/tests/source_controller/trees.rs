@@ -1,10 +1,13 @@
 //! What goes into an artifact besides the commit as it is: `spec.include` and `spec.sparseCheckout`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use api::source::{Artifact, GitRepository};
 use serde_json::json;
 use tests::controllers::Controller;
-use tests::repo::Repo;
+use tests::git_server::Fault;
+use tests::namespace::condition;
 
 use crate::stage::{artifact, builder, conditions, content, failed, message, source, stored};
 
@@ -56,9 +59,30 @@ async fn what_is_included_is_waited_for_and_followed() -> Result<()> {
         "z.yaml z",
     ];
     assert_eq!(content(&first).await?, expected);
-    // So does a new one.
+    // So does a new one, and while the repository is asked what it has, the artifact is known to be outdated.
     lib.commit_files("two", &[("base/x.yaml", "x2")])?;
-    let library = artifact(&s.namespace.reconcile::<GitRepository>("lib").await?)?;
+    s.git.set_fault("app", Fault::Slow(Duration::from_secs(1)));
+    let text = "included artifacts differ from last observed includes";
+    let is_outdated = |object: &GitRepository| {
+        let outdated = condition(object, "ArtifactOutdated");
+        outdated.is_some_and(|outdated| outdated.reason == "IncludeChange" && outdated.message == text)
+    };
+    let (outdated, library) = tokio::join!(
+        s.namespace.wait("app", "say that it is outdated", is_outdated),
+        s.namespace.reconcile::<GitRepository>("lib")
+    );
+    let (outdated, library) = (outdated?, artifact(&library?)?);
+    assert_eq!(
+        conditions(&outdated),
+        [
+            "Reconciling=True Progressing",
+            "Ready=Unknown Progressing",
+            "ArtifactInStorage=True Succeeded",
+            "ArtifactOutdated=True IncludeChange"
+        ]
+    );
+    assert_eq!(message(&outdated)?, format!("building artifact: {text}"));
+    s.git.set_fault("app", None);
     let is_new = |object: &GitRepository| included(object) == [library.digest.as_str(); 2];
     let object: GitRepository = s.namespace.wait("app", "include the new artifact", is_new).await?;
     let second = artifact(&object)?;
@@ -202,6 +226,28 @@ async fn a_sparse_checkout_takes_its_directories_and_nothing_else() -> Result<()
 }
 
 #[tokio::test]
+async fn every_kind_of_reference_leads_to_a_part_of_a_tree() -> Result<()> {
+    let s = builder("sparse-references").start().await?;
+    let repo = s.git.create("app")?;
+    let commit = repo.commit_files("one", &[("apps/a", "1"), ("other/b", "2"), ("c", "3")])?;
+    repo.annotated_tag("v1.0.0", "one")?;
+    repo.set_ref("refs/pull/1/head")?;
+    for (name, reference) in [
+        ("branch", json!({"branch": "main"})),
+        ("tag", json!({"tag": "v1.0.0"})),
+        ("semver", json!({"semver": "1.x"})),
+        ("name", json!({"name": "refs/pull/1/head"})),
+        ("commit", json!({"commit": commit})),
+        ("commit-of-branch", json!({"commit": commit, "branch": "main"})),
+    ] {
+        let fields = json!({"ref": reference, "sparseCheckout": ["apps"]});
+        let artifact = stored(&s, name, repo.url(), fields).await?;
+        assert_eq!(content(&artifact).await?, ["./", "apps/", "apps/a 1"], "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn names_that_would_do_harm_are_refused_with_their_path() -> Result<()> {
     let s = builder("names").start().await?;
     let repo = s.git.create("app")?;
@@ -216,8 +262,9 @@ async fn names_that_would_do_harm_are_refused_with_their_path() -> Result<()> {
             "it holds a control character; rename it or leave it out with spec.ignore",
         ),
     ] {
-        let tree = make_tree(&repo, "100644", &name.replace("\\r", "\r"), &blob)?;
-        let root = make_tree(&repo, "40000", "dir", &tree)?;
+        let name = name.replace("\\r", "\r");
+        let tree = repo.tree(&[("100644", name.as_bytes(), blob.clone())])?;
+        let root = repo.tree(&[("40000", b"dir", tree)])?;
         let commit = repo.git(&["commit-tree", "-m", "hostile", &root])?;
         repo.git(&["push", "--quiet", "origin", &format!("+{commit}:refs/heads/main")])?;
         let object: GitRepository = s.namespace.reconcile("app").await?;
@@ -231,14 +278,4 @@ async fn names_that_would_do_harm_are_refused_with_their_path() -> Result<()> {
     s.namespace.patch::<GitRepository>("app", ignored).await?;
     s.namespace.wait_ready::<GitRepository>("app").await?;
     Ok(())
-}
-
-/// Makes a tree with one entry, which git would not make by itself.
-fn make_tree(repo: &Repo, mode: &str, name: &str, id: &str) -> Result<String> {
-    let mut content = format!("{mode} {name}\0").into_bytes();
-    for at in (0..id.len()).step_by(2) {
-        content.push(u8::from_str_radix(&id[at..at + 2], 16)?);
-    }
-    std::fs::write(repo.work().join(".git/hostile-tree"), content)?;
-    repo.git(&["hash-object", "--literally", "-t", "tree", "-w", ".git/hostile-tree"])
 }

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::credentials::Credentials;
+use crate::pack::INCOMING;
 use crate::url::RemoteUrl;
 pub(crate) use entry::{Draft, Entry, Root};
 
@@ -62,7 +63,8 @@ pub struct Config {
     pub max_age: Duration,
 }
 
-/// The cache of a process. It is opened when it is needed first; when it cannot be, the work is done without it.
+/// The cache of a process. When it cannot be opened at once, it is tried again when it is needed; the work is done without it
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct Cache {
     config: Config,
@@ -87,12 +89,15 @@ struct Home {
 }
 
 impl Cache {
-    /// A cache; nothing is opened yet.
+    /// A cache, opened if possible: what killed processes have left in the directory is removed now, whether or not anybody
+    /// fetches.
     pub fn new(config: Config) -> Self {
-        Self {
+        let cache = Self {
             config,
             state: Mutex::default(),
-        }
+        };
+        let _ = cache.home(&mut cache.state());
+        cache
     }
 
     /// What is kept of a remote for who asks like this; nothing if the cache cannot be used.
@@ -191,7 +196,12 @@ fn open(path: &Path) -> io::Result<Option<Home>> {
     for found in fs::read_dir(path)? {
         let found = found?;
         let name = found.file_name().to_string_lossy().into_owned();
-        if !identity::is_name(&name) || !found.file_type()?.is_dir() {
+        let kind = found.file_type()?;
+        if name.starts_with(INCOMING) && kind.is_file() {
+            // What cannot be removed now can be the next time.
+            let _ = fs::remove_file(found.path());
+        }
+        if !identity::is_name(&name) || !kind.is_dir() {
             continue;
         }
         let entry = Entry::found(found.path());
@@ -217,7 +227,7 @@ fn salt(path: &Path) -> io::Result<[u8; SALT_BYTES]> {
     let mut salt = [0; SALT_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut salt)?;
     // Files made this way can be read by their owner only.
-    let mut file = tempfile::NamedTempFile::new_in(path)?;
+    let mut file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(path)?;
     file.write_all(&salt)?;
     file.persist(at)?;
     Ok(salt)
@@ -251,6 +261,24 @@ mod tests {
         assert_eq!(entry(&second, "https://host/a"), None);
         drop(first);
         assert_eq!(entry(&cache(directory.path()), "https://host/a"), found);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_goes_before_anything_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = entry(&cache(directory.path()), "https://host/a").unwrap();
+        let home = directory.path().join("cache");
+        // Among the files of the directory itself, and in an entry that was not finished.
+        fs::create_dir(&at).unwrap();
+        fs::write(at.join("incoming-pack"), "half").unwrap();
+        fs::write(home.join("incoming-salt"), "half").unwrap();
+        drop(cache(directory.path()));
+        let mut left: Vec<_> = fs::read_dir(&home)
+            .unwrap()
+            .map(|found| found.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, [OWNER, SALT]);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use super::words::agent;
 use super::{Conversation, lacks};
 use crate::cache::Root;
 use crate::client::Error;
-use crate::memory::Guard;
 use crate::pack;
+use crate::trouble::Trouble;
 
 /// How much of what a server says is kept for a message.
 const MAX_WORDS: usize = 4 * 1024;
@@ -92,7 +92,6 @@ impl Conversation<'_> {
                 }
                 std::ops::ControlFlow::Continue(())
             })));
-            let _guard = Guard::new(self.stop, &self.trouble);
             let taken = take(&mut reader, self.stop.flag());
             if taken.is_ok() && reader.stopped_at().is_none() {
                 // What ends the answer; the pack is whole without it.
@@ -121,6 +120,11 @@ impl Conversation<'_> {
                 remote: self.request.remote.to_string(),
                 limit: self.request.limits.object,
             },
+            Failure::Pack(pack::Error::Memory(limit)) => {
+                // To ask again in another way would take as much.
+                let error = self.trouble.set(Trouble::Memory(limit));
+                self.failed(&error)
+            }
             Failure::Pack(pack::Error::Stream(_) | pack::Error::Damaged(_)) if !said.is_empty() => {
                 self.failed(&io::Error::other(format!("remote: {said}")))
             }

@@ -74,7 +74,7 @@ impl Conversation<'_> {
             let line = line.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
             let Some(line) = line.as_bstr() else { break };
             let line = String::from_utf8_lossy(line);
-            match reference(line.trim_end()) {
+            match listed(line.trim_end()) {
                 Some((name, listed)) => take(name, listed),
                 None => return Err(failed(&std::io::Error::other("a reference cannot be understood"))),
             }
@@ -139,8 +139,8 @@ fn advertised(found: &Ref) -> Option<(String, Listed)> {
     Some((name.to_string(), Listed { target, peeled }))
 }
 
-/// A line of the new protocol: `ID NAME`, and what else there is to say.
-fn reference(line: &str) -> Option<(&str, Listed)> {
+/// A line of the new protocol: `ID NAME`, and what else there is to say; nothing if it cannot be understood.
+pub fn listed(line: &str) -> Option<(&str, Listed)> {
     let mut words = line.split(' ');
     let target = ObjectId::from_hex(words.next()?.as_bytes()).ok()?;
     let name = words.next().filter(|name| !name.is_empty())?;
@@ -160,7 +160,7 @@ mod tests {
     fn check(line: &str, expected: Option<(&str, &str)>) {
         let line = line.replace("AAA", &"a".repeat(40)).replace("BBB", &"b".repeat(64));
         let digit = |id: ObjectId| id.to_string().chars().next().unwrap().to_string();
-        let found = reference(&line);
+        let found = listed(&line);
         let found = found.map(|(name, listed)| {
             let peeled = listed.peeled.map(digit).unwrap_or_default();
             (name, digit(listed.target) + &peeled)

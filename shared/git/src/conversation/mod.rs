@@ -30,7 +30,7 @@ use crate::ssh;
 use crate::stop::Stop;
 use crate::tree::Tree;
 use crate::trouble::{Allowance, FirstTrouble};
-use listing::Listed;
+pub use listing::{Listed, listed};
 use words::{Step, failure};
 
 const TAGS: &str = "refs/tags/";

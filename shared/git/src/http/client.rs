@@ -16,6 +16,9 @@ use crate::policy::Policy;
 use crate::proxies::Proxies;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection is kept that nobody uses. A conversation takes no longer between two requests, the next one often comes
+/// much later, and each connection takes memory.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// A client for these credentials. It trusts the system's authorities and those of the credentials, shows their certificate and
 /// goes through their proxy, else through one that the environment names. It does not send what logs in over HTTP: that is
@@ -28,6 +31,7 @@ pub fn client(policy: &Policy, proxies: &Proxies, credentials: &Credentials) -> 
         .user_agent(concat!("git/2.0 (sluice ", env!("CARGO_PKG_VERSION"), ")"))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(KEPT)
         .tls_certs_merge(authorities(credentials.authorities.as_deref().unwrap_or_default()));
     if let Some(certificate) = &credentials.certificate {
         builder = builder.identity(certificate.identity());

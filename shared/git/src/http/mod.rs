@@ -20,6 +20,7 @@ use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, Pos
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Url};
 
+use crate::announcement::Announcement;
 use crate::credentials::Credentials;
 use crate::policy::Policy;
 use crate::proxies::Proxies;
@@ -334,6 +335,8 @@ impl BufRead for Head {
 
 /// The body of an answer, asked for or not.
 pub enum Answer {
+    /// The first one is arriving.
+    First(Box<Announcement<Body>>),
     /// It is arriving.
     Known(Box<Body>),
     /// Reading it sends the request.
@@ -353,6 +356,7 @@ impl Read for Answer {
             *self = Self::Known(Box::new(body));
         }
         match self {
+            Self::First(body) => body.read(buffer),
             Self::Known(body) => body.read(buffer),
             Self::Pending(_) => Ok(0),
         }
@@ -394,7 +398,7 @@ impl Http for Backend {
             let (head, body) = self.link.answer("Get", response);
             return Ok(GetResponse {
                 headers: Head::Known(head),
-                body: BufReader::new(Answer::Known(Box::new(body))),
+                body: BufReader::new(Answer::First(Box::new(Announcement::new(body)))),
             });
         }
         failing(Err(self

@@ -15,6 +15,11 @@ const GLANCE: usize = 4 * 1024;
 const WINDOW: usize = 32 * 1024;
 /// No entry's head is longer: its size, and the name or the distance of a base.
 const HEAD: usize = 64;
+/// How much is inflated at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Takes content a piece at a time.
+pub type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Error> + 'a;
 
 /// A file with entries.
 #[derive(Debug)]
@@ -45,6 +50,7 @@ impl Data {
 pub struct Window {
     held: Held,
     inflate: Decompress,
+    piece: Vec<u8>,
 }
 
 impl Window {
@@ -58,6 +64,7 @@ impl Window {
         Self {
             held,
             inflate: Decompress::new(true),
+            piece: Vec::new(),
         }
     }
 
@@ -67,54 +74,75 @@ impl Window {
         Entry::from_bytes(bytes, at, kind).map_err(|error| Error::damaged(error.to_string()))
     }
 
-    /// What is compressed from a place on, all of its `size` bytes.
-    pub fn inflate(&mut self, data: &Data, pack: usize, at: u64, size: u64, out: &mut Vec<u8>) -> Result<(), Error> {
-        if self.unpack(data, pack, at, size, out, true)? {
-            return Ok(());
+    /// Passes on what is compressed from a place on, all of its `size` bytes.
+    pub fn pass(&mut self, data: &Data, pack: usize, mut at: u64, size: u64, take: &mut Take<'_>) -> Result<(), Error> {
+        self.piece.resize(PIECE, 0);
+        self.inflate.reset(true);
+        let mut left = size;
+        loop {
+            let (made, is_end) = step(
+                &mut self.held,
+                &mut self.inflate,
+                (data, pack),
+                &mut at,
+                &mut self.piece,
+            )?;
+            left = left.checked_sub(made as u64).ok_or_else(broken)?;
+            take(self.piece.get(..made).unwrap_or_default())?;
+            match is_end {
+                true if left == 0 => return Ok(()),
+                true => return Err(broken()),
+                false => {}
+            }
         }
-        Err(Error::damaged("an entry does not have the size it says"))
     }
 
     /// The first `most` bytes of what is compressed from a place on, or as many as there are.
-    pub fn begin(&mut self, data: &Data, pack: usize, at: u64, most: u64, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.unpack(data, pack, at, most, out, false).map(|_| ())
-    }
-
-    /// Whether what is compressed ends, for the `whole` of it exactly after `size` bytes.
-    fn unpack(
+    pub fn begin(
         &mut self,
         data: &Data,
         pack: usize,
         mut at: u64,
-        size: u64,
+        most: usize,
         out: &mut Vec<u8>,
-        whole: bool,
-    ) -> Result<bool, Error> {
-        let size = usize::try_from(size).map_err(|_| Error::damaged("an entry says it has too many bytes"))?;
+    ) -> Result<(), Error> {
         out.clear();
-        // One more, so that too much content shows.
-        out.resize(size.saturating_add(1), 0);
+        out.resize(most, 0);
         self.inflate.reset(true);
-        let mut made = 0;
-        let ended = loop {
-            let input = self.held.look(data, pack, at)?;
-            let (taken_before, made_before) = (self.inflate.total_in(), self.inflate.total_out());
+        let (mut made, mut is_end) = (0, false);
+        while made < most && !is_end {
             let room = out.get_mut(made..).unwrap_or_default();
-            let status = self.inflate.decompress(input, room, FlushDecompress::None);
-            let taken = self.inflate.total_in() - taken_before;
-            let added = self.inflate.total_out() - made_before;
-            at += taken;
-            made += usize::try_from(added).unwrap_or_default();
-            match status {
-                Ok(Status::StreamEnd) => break true,
-                Ok(_) if !whole && made >= size => break true,
-                Ok(_) if taken > 0 || added > 0 => {}
-                Ok(_) | Err(_) => break false,
-            }
-        };
-        out.truncate(made.min(size));
-        Ok(ended && (!whole || made == size))
+            let (more, end) = step(&mut self.held, &mut self.inflate, (data, pack), &mut at, room)?;
+            (made, is_end) = (made + more, end);
+        }
+        out.truncate(made);
+        Ok(())
     }
+}
+
+/// Inflates some more of a pack into the room there is: how many bytes, and whether they are the last.
+fn step(
+    held: &mut Held,
+    inflate: &mut Decompress,
+    (data, pack): (&Data, usize),
+    at: &mut u64,
+    room: &mut [u8],
+) -> Result<(usize, bool), Error> {
+    let input = held.look(data, pack, *at)?;
+    let (taken, made) = (inflate.total_in(), inflate.total_out());
+    let status = inflate.decompress(input, room, FlushDecompress::None);
+    let (taken, made) = (inflate.total_in() - taken, inflate.total_out() - made);
+    *at += taken;
+    let is_end = match status.map_err(|_| broken())? {
+        Status::StreamEnd => true,
+        Status::Ok | Status::BufError if taken > 0 || made > 0 => false,
+        Status::Ok | Status::BufError => return Err(broken()),
+    };
+    Ok((usize::try_from(made).map_err(|_| broken())?, is_end))
+}
+
+fn broken() -> Error {
+    Error::damaged("an entry does not have the size it says")
 }
 
 /// The part of a pack that was read last.

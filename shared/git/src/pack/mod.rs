@@ -2,8 +2,9 @@
 //!
 //! A pack is checked, hashed and indexed while it arrives ([`receive`]): one pass over the stream names every object that is
 //! stored whole, and only deltas are looked at again. Nothing is mapped into memory and nothing is held but buffers of fixed
-//! size, a bounded cache of delta bases, a few bytes per object, and the one object that is read ([`Reader`]). So the memory it
-//! takes depends on the largest object and the number of objects, not on the size of the repository.
+//! size, a bounded cache of delta bases, a few bytes per object, and of the one object that is read what it is made from
+//! ([`Reader`]): nothing where it is stored whole, else its base and the delta. So the memory it takes depends on the largest
+//! base and the number of objects, not on the size of the repository or its files.
 //!
 //! The index beside a pack has git's own format. A pack may be thin: the bases of its deltas are then in packs that were there
 //! before it. That is why packs have an order ([`Packs`]). The base of a delta that names it is looked for in older packs first,
@@ -40,7 +41,7 @@ pub use sum::hex;
 
 /// Where a pack's objects begin.
 const HEADER: u64 = 12;
-/// So many objects are in no pack: each takes memory until the index is written.
+/// So many objects are in no pack: each takes memory until the index is written, see [`crate::memory`].
 const MAX_OBJECTS: u32 = 16 << 20;
 
 /// What is wrong with a pack or an object in it.
@@ -66,6 +67,9 @@ pub enum Error {
     /// The disk does not take it or give it.
     #[error("{0}")]
     Disk(#[from] io::Error),
+    /// The process has grown by more than so many bytes.
+    #[error("it takes more than {0} bytes of memory")]
+    Memory(u64),
     /// Somebody gave up.
     #[error("interrupted")]
     Interrupted,

@@ -7,15 +7,17 @@ use gix::hash::oid;
 use gix::objs::Kind;
 use gix::odb::pack::data::entry::Header;
 
-use super::data::{Data, Window};
+use super::data::{Data, Take, Window};
 use super::{Error, Location, Packs, delta};
 
 /// Memory for objects that others are made of: without it long chains of deltas are resolved over and over.
 const BASES: usize = 16 << 20;
+/// What remembering one of them takes besides its bytes.
+const SLOT: usize = 128;
 /// No chain of deltas is longer; git stops at 4095.
 const MAX_CHAIN: usize = 10_000;
 /// Enough of a delta to know what it makes.
-const DELTA_HEAD: u64 = 20;
+const DELTA_HEAD: usize = 20;
 
 /// Where entries are, and where the bases are that they name.
 pub trait Place {
@@ -67,8 +69,25 @@ impl Reader {
     /// # Errors
     /// It is missing, damaged or over the limit.
     pub fn object(&mut self, id: &oid, out: &mut Vec<u8>) -> Result<Kind, Error> {
-        let at = self.packs.locate(id).ok_or_else(|| Error::Missing(id.to_owned()))?;
-        self.desk.object(&*self.packs, at, false, out)
+        let opened = self.desk.open(&*self.packs, self.locate(id)?)?;
+        let kind = opened.kind;
+        self.desk.read(&*self.packs, opened, out)?;
+        Ok(kind)
+    }
+
+    /// Passes on the content of a blob, a piece at a time; of any other object only tells what it is.
+    ///
+    /// What is stored whole is never held whole. What is stored as a delta is held as its base is.
+    ///
+    /// # Errors
+    /// It is missing, damaged or over the limit; or `take` fails.
+    pub fn blob(&mut self, id: &oid, take: &mut Take<'_>) -> Result<Kind, Error> {
+        let opened = self.desk.open(&*self.packs, self.locate(id)?)?;
+        let kind = opened.kind;
+        if kind == Kind::Blob {
+            self.desk.pass(&*self.packs, opened, take)?;
+        }
+        Ok(kind)
     }
 
     /// The bytes an object has.
@@ -76,8 +95,11 @@ impl Reader {
     /// # Errors
     /// It is missing or damaged.
     pub fn size(&mut self, id: &oid) -> Result<u64, Error> {
-        let at = self.packs.locate(id).ok_or_else(|| Error::Missing(id.to_owned()))?;
-        self.desk.size(&*self.packs, at)
+        self.desk.size(&*self.packs, self.locate(id)?)
+    }
+
+    fn locate(&self, id: &oid) -> Result<Location, Error> {
+        self.packs.locate(id).ok_or_else(|| Error::Missing(id.to_owned()))
     }
 }
 
@@ -98,8 +120,8 @@ impl Desk {
         }
     }
 
-    /// Reads the object at a place. If others are `wanted` that are made of it, it is remembered.
-    pub fn object(&mut self, place: &impl Place, at: Location, wanted: bool, out: &mut Vec<u8>) -> Result<Kind, Error> {
+    /// Does everything for the object at a place but its last step, so that it is known what it is.
+    pub fn open(&mut self, place: &impl Place, at: Location) -> Result<Opened, Error> {
         // From the object down to what is stored whole or was made lately.
         let mut chain = Vec::new();
         let mut here = at;
@@ -109,33 +131,36 @@ impl Desk {
             }
             let data = place.data(here.pack).ok_or_else(nowhere)?;
             let entry = self.window.entry(data, here.pack, here.offset, place.kind())?;
-            let limit = place.limit();
-            if entry.decompressed_size > limit {
-                let size = entry.decompressed_size;
-                return Err(Error::TooLarge { size, limit });
-            }
+            let stored = Stored {
+                pack: here.pack,
+                start: entry.data_offset,
+                size: entry.decompressed_size,
+            };
+            within(stored.size, place.limit())?;
             match entry.header {
                 Header::OfsDelta { base_distance } => {
-                    chain.push((here, entry.data_offset, entry.decompressed_size));
+                    chain.push((here, stored));
                     here = Location {
                         offset: nearer(here.offset, base_distance)?,
                         ..here
                     };
                 }
                 Header::RefDelta { base_id } => {
-                    chain.push((here, entry.data_offset, entry.decompressed_size));
+                    chain.push((here, stored));
                     let base = place.base(&base_id, here.pack);
                     here = base.ok_or_else(|| Error::damaged("the base of a delta is missing"))?;
                 }
                 Header::Commit | Header::Tree | Header::Blob | Header::Tag => {
                     let kind = entry.header.as_kind().ok_or_else(nowhere)?;
-                    let (start, size) = (entry.data_offset, entry.decompressed_size);
-                    self.window.inflate(data, here.pack, start, size, out)?;
-                    if chain.is_empty() && !wanted {
-                        return Ok(kind);
+                    let opened = Opened {
+                        kind,
+                        size: stored.size,
+                        last: Last::Whole(stored),
+                    };
+                    if chain.is_empty() {
+                        return Ok(opened);
                     }
-                    let bytes = Arc::new(std::mem::take(out));
-                    break self.bases.keep(here, Base { kind, bytes });
+                    break self.keep(place, here, opened)?;
                 }
             }
             if chain.len() > MAX_CHAIN {
@@ -143,20 +168,66 @@ impl Desk {
             }
         };
         // And back up.
-        while let Some((here, start, size)) = chain.pop() {
-            let data = place.data(here.pack).ok_or_else(nowhere)?;
-            self.window.inflate(data, here.pack, start, size, &mut self.delta)?;
-            delta::apply(&base.bytes, &self.delta, place.limit(), out)?;
-            if chain.is_empty() && !wanted {
-                return Ok(base.kind);
-            }
+        while let Some((here, stored)) = chain.pop() {
+            let data = place.data(stored.pack).ok_or_else(nowhere)?;
+            let delta = &mut self.delta;
+            delta.clear();
+            self.window
+                .pass(data, stored.pack, stored.start, stored.size, &mut |part| {
+                    delta.extend_from_slice(part);
+                    Ok(())
+                })?;
+            let (_, size, _) = delta::sizes(&self.delta)?;
+            within(size, place.limit())?;
             let kind = base.kind;
-            let bytes = Arc::new(std::mem::take(out));
-            base = self.bases.keep(here, Base { kind, bytes });
+            let opened = Opened {
+                kind,
+                size,
+                last: Last::Delta(base),
+            };
+            if chain.is_empty() {
+                return Ok(opened);
+            }
+            base = self.keep(place, here, opened)?;
         }
+        Ok(Opened {
+            kind: base.kind,
+            size: base.bytes.len() as u64,
+            last: Last::Base(base),
+        })
+    }
+
+    /// Passes on the content of what was opened last.
+    pub fn pass(&mut self, place: &impl Place, opened: Opened, take: &mut Take<'_>) -> Result<(), Error> {
+        match opened.last {
+            Last::Base(base) => take(&base.bytes),
+            Last::Delta(base) => delta::apply(&base.bytes, &self.delta, take),
+            Last::Whole(stored) => {
+                let data = place.data(stored.pack).ok_or_else(nowhere)?;
+                self.window.pass(data, stored.pack, stored.start, stored.size, take)
+            }
+        }
+    }
+
+    /// Reads what was opened last.
+    pub fn read(&mut self, place: &impl Place, opened: Opened, out: &mut Vec<u8>) -> Result<(), Error> {
         out.clear();
-        out.extend_from_slice(&base.bytes);
-        Ok(base.kind)
+        out.reserve_exact(usize::try_from(opened.size).unwrap_or_default());
+        self.pass(place, opened, &mut |part| {
+            out.extend_from_slice(part);
+            Ok(())
+        })
+    }
+
+    /// Reads what was opened last at a place, and remembers it for others that are made of it.
+    pub fn keep(&mut self, place: &impl Place, at: Location, opened: Opened) -> Result<Base, Error> {
+        if let Last::Base(base) = opened.last {
+            return Ok(base);
+        }
+        let (kind, mut bytes) = (opened.kind, Vec::new());
+        self.read(place, opened, &mut bytes)?;
+        let bytes = Arc::new(bytes);
+        Ok(self.bases.keep(at, Base { kind, bytes }))
     }
 
     /// The bytes the object at a place has.
@@ -166,12 +237,45 @@ impl Desk {
         if entry.header.is_base() {
             return Ok(entry.decompressed_size);
         }
-        let most = entry.decompressed_size.min(DELTA_HEAD);
         self.window
-            .begin(data, at.pack, entry.data_offset, most, &mut self.delta)?;
+            .begin(data, at.pack, entry.data_offset, DELTA_HEAD, &mut self.delta)?;
         let (_, size, _) = delta::sizes(&self.delta)?;
         Ok(size)
     }
+}
+
+/// An object whose last step is to be done yet.
+pub struct Opened {
+    /// What it is.
+    pub kind: Kind,
+    /// How many bytes it has.
+    pub size: u64,
+    last: Last,
+}
+
+/// What the last step begins with.
+enum Last {
+    /// Itself.
+    Base(Base),
+    /// This, and the delta at the desk.
+    Delta(Base),
+    /// What is stored.
+    Whole(Stored),
+}
+
+/// Something compressed.
+#[derive(Clone, Copy)]
+struct Stored {
+    pack: usize,
+    start: u64,
+    size: u64,
+}
+
+fn within(size: u64, limit: u64) -> Result<(), Error> {
+    if size > limit {
+        return Err(Error::TooLarge { size, limit });
+    }
+    Ok(())
 }
 
 fn nowhere() -> Error {
@@ -187,9 +291,11 @@ pub fn nearer(offset: u64, distance: u64) -> Result<u64, Error> {
 
 /// An object that others are made of.
 #[derive(Clone)]
-struct Base {
-    kind: Kind,
-    bytes: Arc<Vec<u8>>,
+pub struct Base {
+    /// What it is.
+    pub kind: Kind,
+    /// What it holds.
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// The bases used lately, in two heaps: when the younger one is full it becomes the older one, which is forgotten.
@@ -211,14 +317,40 @@ impl Bases {
 
     fn keep(&mut self, at: Location, base: Base) -> Base {
         // What fills a heap on its own is no help.
-        if base.bytes.len() <= BASES / 2 {
-            if self.bytes + base.bytes.len() > BASES / 2 {
+        let taken = base.bytes.len() + SLOT;
+        if taken <= BASES / 2 {
+            if self.bytes + taken > BASES / 2 {
                 self.old = std::mem::take(&mut self.young);
                 self.bytes = 0;
             }
-            self.bytes += base.bytes.len();
+            self.bytes += taken;
             self.young.insert(at, base.clone());
         }
         base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bases of so many bytes are remembered of a great many.
+    fn check(size: usize, expected: usize) {
+        let mut bases = Bases::default();
+        for offset in 0..3 * BASES as u64 / (size + SLOT) as u64 {
+            let (kind, bytes) = (Kind::Blob, Arc::new(vec![0; size]));
+            bases.keep(Location { pack: 0, offset }, Base { kind, bytes });
+        }
+        let most = BASES / 2 / (size + SLOT);
+        let found = bases.young.len() + bases.old.len();
+        assert!(found <= 2 * most && found >= expected, "{size}: {found}");
+    }
+
+    #[test]
+    fn so_many_bases_are_remembered_that_memory_is_bounded() {
+        check(0, 60_000);
+        check(1000, 7_000);
+        check(1 << 20, 7);
+        check(BASES, 0);
     }
 }

@@ -22,9 +22,12 @@ use super::data::Data;
 use super::index::{self, Entry};
 use super::reader::{Desk, Place, nearer};
 use super::{Error, HEADER, Location, MAX_OBJECTS, Pack, Packs, Sum, path};
+use crate::memory::Meter;
 
 /// How much is inflated at a time.
 const CHUNK: usize = 64 * 1024;
+/// What is remembered of an object, in bytes: its name and place, and where its base is.
+const REMEMBERED: usize = size_of::<Entry>() + size_of::<Unresolved>();
 /// What the names of files begin with that are not complete.
 pub const INCOMING: &str = "incoming-";
 
@@ -41,6 +44,18 @@ pub fn receive(
     older: &Packs,
     interrupt: &AtomicBool,
 ) -> Result<Option<Arc<Pack>>, Error> {
+    receive_within(Meter::new(), stream, directory, number, older, interrupt)
+}
+
+/// The same; the meter tells when it takes too much memory.
+pub fn receive_within(
+    mut meter: Meter,
+    stream: &mut dyn BufRead,
+    directory: &Path,
+    number: u32,
+    older: &Packs,
+    interrupt: &AtomicBool,
+) -> Result<Option<Arc<Pack>>, Error> {
     let kind = older.kind;
     let mut file = tempfile::Builder::new().prefix(INCOMING).tempfile_in(directory)?;
     let mut intake = Intake::new(stream, file.as_file_mut(), kind, older.limit, interrupt);
@@ -48,6 +63,7 @@ pub fn receive(
     let mut deltas = Vec::new();
     for _ in 0..count {
         intake.entry(&mut deltas)?;
+        meter.take(REMEMBERED).map_err(Error::Memory)?;
     }
     let (sum, end, named) = intake.finish()?;
     if count == 0 {
@@ -58,7 +74,7 @@ pub fn receive(
         data: Data::new(file.reopen()?, end),
         by_name: HashMap::new(),
     };
-    let entries = resolve(draft, named, deltas, interrupt)?;
+    let entries = resolve(draft, named, deltas, meter, interrupt)?;
     let mut index = tempfile::Builder::new().prefix(INCOMING).tempfile_in(directory)?;
     index::write(entries, &sum, kind, index.as_file_mut())?;
     settle(index, &path(directory, number, "idx"))?;
@@ -293,6 +309,7 @@ fn resolve(
     mut draft: Draft<'_>,
     mut entries: Vec<Entry>,
     mut deltas: Vec<Unresolved>,
+    mut meter: Meter,
     interrupt: &AtomicBool,
 ) -> Result<Vec<Entry>, Error> {
     if deltas.is_empty() {
@@ -322,16 +339,25 @@ fn resolve(
     let outside = |delta: &&Unresolved| matches!(delta.base, Base::Named(id) if draft.older.contains(&id));
     by_name.extend(deltas.iter().filter(outside));
     ready.extend(by_name);
-    let (mut desk, mut object) = (Desk::new(), Vec::new());
+    let mut desk = Desk::new();
     while let Some(delta) = ready.pop() {
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let here = children(Base::Here(delta.offset));
         let at = draft.at(delta.offset);
-        let kind = desk.object(&draft, at, !here.is_empty(), &mut object)?;
-        let mut hasher = hasher(draft.older.kind, kind, object.len() as u64);
-        hasher.update(&object);
+        let opened = desk.open(&draft, at)?;
+        let size = usize::try_from(opened.size).unwrap_or(usize::MAX);
+        meter.take(REMEMBERED.saturating_add(size)).map_err(Error::Memory)?;
+        let mut hasher = hasher(draft.older.kind, opened.kind, opened.size);
+        if here.is_empty() {
+            desk.pass(&draft, opened, &mut |part| {
+                hasher.update(part);
+                Ok(())
+            })?;
+        } else {
+            hasher.update(&desk.keep(&draft, at, opened)?.bytes);
+        }
         let (id, offset, crc) = (named(hasher)?, delta.offset, delta.crc);
         entries.push(Entry { id, offset, crc });
         left -= 1;

@@ -1,5 +1,6 @@
 //! Packs made by hand, as nobody but an attacker makes them, and packs made by git.
 
+use std::cell::Cell;
 use std::io::{Cursor, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use flate2::write::ZlibEncoder;
 use gix::ObjectId;
 use gix::hash::Kind;
 
+use super::receive::receive_within;
 use super::*;
+use crate::memory::Meter;
 
 const LIMIT: u64 = 1000;
 
@@ -129,12 +132,23 @@ impl Shelf {
         let size = reader.size(&id).map_err(|error| error.to_string())?;
         let kind = reader.object(&id, &mut out).map_err(|error| error.to_string())?;
         assert_eq!((kind, size), (gix::objs::Kind::Blob, out.len() as u64));
+        assert_eq!(passed(&mut reader, &id), (kind, out.clone()));
         Ok(out)
     }
 
     fn files(&self) -> usize {
         std::fs::read_dir(self.directory.path()).unwrap().count()
     }
+}
+
+/// What comes out of a reader piece by piece.
+fn passed(reader: &mut Reader, id: &ObjectId) -> (gix::objs::Kind, Vec<u8>) {
+    let mut out = Vec::new();
+    let kind = reader.blob(id, &mut |part| {
+        out.extend_from_slice(part);
+        Ok(())
+    });
+    (kind.unwrap(), out)
 }
 
 /// What is said about a pack that is refused; nothing of it stays.
@@ -261,6 +275,31 @@ fn bombs_are_refused() {
 }
 
 #[test]
+fn what_takes_too_much_memory_is_given_up() {
+    thread_local!(static LOOKS: Cell<usize> = const { Cell::new(0) });
+    let memory = || {
+        LOOKS.set(LOOKS.get() - 1);
+        Some(if LOOKS.get() == 0 { 51 } else { 0 })
+    };
+    let same: &[u8] = &[10, 10, 0x90, 10];
+    let bytes = pack(&[Made::Blob(b"0123456789"), Made::Back(1, same), Made::Back(1, same)]);
+    // One look at the beginning, three while they come, two while they are made of each other.
+    for (look, is_last) in [(2, false), (4, false), (5, false), (6, false), (7, true)] {
+        LOOKS.set(look);
+        let (shelf, mut stream, stop) = (Shelf::new(), Cursor::new(&bytes), AtomicBool::new(false));
+        let meter = Meter::with(50, 1, memory);
+        let found = receive_within(meter, &mut stream, shelf.directory.path(), 1, &shelf.packs, &stop);
+        match found {
+            Ok(_) => assert!(is_last, "{look}"),
+            Err(error) => {
+                assert!(matches!(error, Error::Memory(50)), "{look}: {error}");
+                assert!(!is_last && shelf.files() == 0, "{look}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_long_chain_is_read_and_an_endless_one_is_not() {
     let same: &[u8] = &[10, 10, 0x90, 10];
     let chain = |length: usize| {
@@ -325,6 +364,12 @@ fn what_git_packs_is_read_and_what_is_indexed_here_git_understands() {
                 (words[1].to_owned(), words[2].to_owned())
             );
             assert_eq!(reader.size(&id).unwrap(), content.len() as u64);
+            let expected = if words[1] == "blob" {
+                content.clone()
+            } else {
+                Vec::new()
+            };
+            assert_eq!(passed(&mut reader, &id), (kind, expected));
             let found = gix::objs::compute_hash(id.kind(), kind, &content).unwrap();
             assert_eq!(found, id);
         }

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use super::line::{Hold, Line};
 use super::{Identity, KnownHosts, socks};
+use crate::announcement::Announcement;
 use crate::client::Means;
 use crate::credentials::proxy::Kind;
 use crate::credentials::{Credentials, Proxy};
@@ -68,6 +69,7 @@ pub fn open(
         pending: Vec::new(),
     };
     let (path, host) = (target.path.as_str(), None::<(&str, Option<u16>)>);
+    let reader = Announcement::new(reader);
     let connection = Connection::new(reader, writer, Protocol::V2, path, host, ConnectMode::Process, false);
     Ok(Box::new(connection))
 }

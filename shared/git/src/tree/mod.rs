@@ -1,8 +1,8 @@
 //! A commit's tree, read straight from the objects: nothing is ever written out.
 //!
 //! There are two ways to read it. By path ([`Tree::read`], [`Tree::kind`], [`Tree::list`], [`Tree::resolve`]) it behaves like a
-//! read-only checkout whose symbolic links cannot lead out. By node ([`Tree::root`], [`Tree::directory`], [`Tree::content`]) it
-//! is what Git stored, links and all, for who walks all of it.
+//! read-only checkout whose symbolic links cannot lead out. By node ([`Tree::root`], [`Tree::directory`], [`Tree::content`],
+//! [`Tree::copy`]) it is what Git stored, links and all, for who walks all of it.
 //!
 //! Trees are written by strangers. A directory with a name that no checkout could have is an error, and so is an object that is
 //! missing, damaged or larger than the limit it was fetched with. No filter of `.gitattributes` is applied. A submodule is an
@@ -11,6 +11,7 @@
 mod path;
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +55,25 @@ impl Source {
             Self::Database(handle) => {
                 let found = handle.try_find(id, buffer).map_err(unreadable)?;
                 found.map(|object| object.kind).ok_or(pack::Error::Missing(*id))
+            }
+        }
+    }
+
+    /// Passes a blob on; of any other object only tells what it is.
+    fn blob(
+        &mut self,
+        id: &ObjectId,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), pack::Error>,
+    ) -> Result<gix::objs::Kind, pack::Error> {
+        match self {
+            Self::Packs(reader) => reader.blob(id, take),
+            Self::Database(_) => {
+                let mut buffer = Vec::new();
+                let kind = self.object(id, &mut buffer)?;
+                if kind == gix::objs::Kind::Blob {
+                    take(&buffer)?;
+                }
+                Ok(kind)
             }
         }
     }
@@ -131,6 +151,17 @@ pub enum Damage {
     Object(String),
 }
 
+/// Why a file was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Damage(#[from] Damage),
+    /// It cannot be written.
+    #[error("{0}")]
+    Write(#[from] io::Error),
+}
+
 impl Tree {
     /// The tree `root` of fetched objects.
     pub(crate) fn new(objects: Objects, root: ObjectId) -> Self {
@@ -145,7 +176,7 @@ impl Tree {
     ///
     /// # Errors
     /// The database cannot be opened.
-    pub fn open(database: &Path, root: ObjectId) -> std::io::Result<Self> {
+    pub fn open(database: &Path, root: ObjectId) -> io::Result<Self> {
         let store = Store {
             source: Mutex::new(Source::Database(Box::new(odb::at(database, root.kind())?))),
             objects: None,
@@ -231,10 +262,15 @@ impl Tree {
             entries.push(Entry { name, what, node });
         }
         entries.sort_by(|one, other| one.name.cmp(&other.name));
+        // Which of the two counts is for every reader to say, and they do not agree.
+        if let Some([entry, _]) = entries.array_windows().find(|[one, other]| one.name == other.name) {
+            let name = String::from_utf8_lossy(&entry.name);
+            return Err(Damage::Object(format!("it holds the name {name:?} twice")));
+        }
         Ok(entries)
     }
 
-    /// The bytes of a file's content.
+    /// How many bytes a file's content has.
     ///
     /// # Errors
     /// See [`Damage`].
@@ -248,10 +284,28 @@ impl Tree {
     /// See [`Damage`].
     pub fn content(&self, node: Node, buffer: &mut Vec<u8>) -> Result<(), Damage> {
         let kind = self.with_store(node, |source| source.object(&node.id, buffer))?;
-        if kind != gix::objs::Kind::Blob {
-            return Err(Damage::Object(format!("the object is a {kind}, not a file")));
+        must_be_file(kind)
+    }
+
+    /// Writes the content of a file, which is not held for it where Git stores it whole; where Git stores the change of another
+    /// file, that one is.
+    ///
+    /// # Errors
+    /// It cannot be read, or `out` does not take it.
+    pub fn copy(&self, node: Node, out: &mut dyn Write) -> Result<(), CopyError> {
+        let mut refused = None;
+        let kind = self.with_store(node, |source| {
+            source.blob(&node.id, &mut |part| {
+                out.write_all(part).map_err(|error| {
+                    refused = Some(error);
+                    pack::Error::Interrupted
+                })
+            })
+        });
+        match refused {
+            Some(error) => Err(error.into()),
+            None => Ok(must_be_file(kind?)?),
         }
-        Ok(())
     }
 
     fn with_store<T>(&self, node: Node, read: impl FnOnce(&mut Source) -> Result<T, pack::Error>) -> Result<T, Damage> {
@@ -259,17 +313,21 @@ impl Tree {
         let store = self.stores.get(node.store).ok_or_else(foreign)?;
         let result = read(&mut store.source.lock().unwrap_or_else(PoisonError::into_inner));
         result.map_err(|error| {
-            // Too large is what it is; everything else may be better after it was fetched anew.
-            if let Some(objects) = store
-                .objects
-                .as_ref()
-                .filter(|_| !matches!(error, pack::Error::TooLarge { .. }))
-            {
+            // Too large is what it is, and who gave up had enough; everything else may be better after it was fetched anew.
+            let is_sound = matches!(error, pack::Error::TooLarge { .. } | pack::Error::Interrupted);
+            if let Some(objects) = store.objects.as_ref().filter(|_| !is_sound) {
                 objects.distrust();
             }
             Damage::Object(error.to_string())
         })
     }
+}
+
+fn must_be_file(kind: gix::objs::Kind) -> Result<(), Damage> {
+    if kind != gix::objs::Kind::Blob {
+        return Err(Damage::Object(format!("the object is a {kind}, not a file")));
+    }
+    Ok(())
 }
 
 /// Whether a directory can have the name.

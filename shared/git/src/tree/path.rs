@@ -333,6 +333,10 @@ mod tests {
             let text = format!("'' cannot be read: tree contains invalid name '{name}'");
             assert_eq!(tree.list("").unwrap_err().to_string(), text);
         }
+        let root = base.tree(&[(b"x", EntryKind::Blob, blob), (b"x", EntryKind::Link, blob)]);
+        let tree = Tree::open(base.directory.path(), root).unwrap();
+        let text = "'' cannot be read: it holds the name \"x\" twice";
+        assert_eq!(tree.list("").unwrap_err().to_string(), text);
         let root = base.tree(&[(b"\xff", EntryKind::Blob, blob)]);
         let tree = Tree::open(base.directory.path(), root).unwrap();
         let text = "'' cannot be read: the name \"\u{fffd}\" is not UTF-8";

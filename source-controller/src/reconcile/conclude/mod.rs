@@ -11,8 +11,8 @@ use api::meta::condition::{
 };
 use api::meta::key::{COMMIT_SUBJECT, STALE_SINCE};
 use api::meta::reason::{
-    ARTIFACT_UP_TO_DATE, GIT_OPERATION_SUCCEEDED, NEW_ARTIFACT, NEW_REVISION, PROGRESSING, PROGRESSING_WITH_RETRY,
-    SUCCEEDED,
+    ARTIFACT_UP_TO_DATE, GIT_OPERATION_SUCCEEDED, INCLUDE_CHANGE, NEW_ARTIFACT, NEW_REVISION, PROGRESSING,
+    PROGRESSING_WITH_RETRY, SUCCEEDED,
 };
 use api::source::{Artifact, GitRepositoryStatus};
 use jiff::Timestamp;
@@ -24,6 +24,9 @@ use super::failure::{Failure, Fate, Retry};
 /// Keys of an artifact's event.
 const REVISION: &str = "source.toolkit.fluxcd.io/revision";
 const DIGEST: &str = "source.toolkit.fluxcd.io/digest";
+
+/// Why an artifact is built anew at the same revision.
+const OTHER_INCLUDES: &str = "included artifacts differ from last observed includes";
 
 /// The conditions `Ready` sums up, most telling first, and whether `True` is good news.
 const SUMMED_UP: [(&str, bool); 8] = [
@@ -79,18 +82,7 @@ impl Draft<'_> {
         if self.status.artifact.is_some() {
             self.set(ARTIFACT_OUTDATED, Verdict::True, NEW_REVISION, &message);
         }
-        self.set(
-            RECONCILING,
-            Verdict::True,
-            PROGRESSING,
-            &format!("building artifact: {message}"),
-        );
-        self.set(
-            READY,
-            Verdict::Unknown,
-            PROGRESSING,
-            &format!("building artifact: {message}"),
-        );
+        self.build(&message);
     }
 
     /// What was refused before is judged anew; what was accepted stays accepted until then.
@@ -102,9 +94,19 @@ impl Draft<'_> {
 
     /// Other artifacts are included than those that the artifact was made with.
     pub fn found_other_includes(&mut self) {
-        let message = "building artifact: included artifacts differ from last observed includes";
-        self.set(RECONCILING, Verdict::True, PROGRESSING, message);
-        self.set(READY, Verdict::Unknown, PROGRESSING, message);
+        self.build(OTHER_INCLUDES);
+    }
+
+    /// So the artifact there is is outdated. To be shown, and to be taken back when the repository itself is looked at: what
+    /// that fails for is another thing.
+    pub fn outdated_by_includes(&mut self) {
+        self.set(ARTIFACT_OUTDATED, Verdict::True, INCLUDE_CHANGE, OTHER_INCLUDES);
+    }
+
+    fn build(&mut self, why: &str) {
+        let message = format!("building artifact: {why}");
+        self.set(RECONCILING, Verdict::True, PROGRESSING, &message);
+        self.set(READY, Verdict::Unknown, PROGRESSING, &message);
     }
 
     /// `Ready` from the other conditions.
@@ -178,12 +180,17 @@ pub struct Start<'a> {
     pub has_disappeared: bool,
 }
 
-/// Marks the start; whether it is worth telling before the work is done. A retry of what failed before is not.
+/// Whether a reconcile that begins with this status tries again what failed before. It tells nothing new.
+pub fn is_retry(status: &GitRepositoryStatus, generation: i64) -> bool {
+    conditions::get(&status.conditions, RECONCILING)
+        .is_some_and(|c| c.reason == PROGRESSING_WITH_RETRY && c.observed_generation == Some(generation))
+}
+
+/// Marks the start; whether it is worth telling before the work is done.
 pub fn begin(draft: &mut Draft<'_>, start: Start<'_>) -> bool {
     let observed = draft.status.observed_generation.unwrap_or(-1);
     let generation = draft.generation;
-    let is_retry = conditions::get(&draft.status.conditions, RECONCILING)
-        .is_some_and(|c| c.reason == PROGRESSING_WITH_RETRY && c.observed_generation == Some(generation));
+    let is_retry = is_retry(draft.status, generation);
     let is_new = observed != generation && !is_retry;
     let is_asked = start.requested != draft.status.last_handled_reconcile_at.as_deref() && start.requested.is_some();
     let is_first = draft.status.artifact.is_none() && !is_retry;

@@ -366,3 +366,125 @@ fn what_is_to_be_included_is_waited_for() {
         ],
     );
 }
+
+#[test]
+fn an_artifact_with_older_includes_is_outdated_until_the_repository_is_looked_at() {
+    let mut object = Object::new();
+    object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+    assert!(!is_retry(&object.status, object.generation));
+    let mut draft = object.draft();
+    begin(
+        &mut draft,
+        Start {
+            requested: None,
+            has_disappeared: false,
+        },
+    );
+    draft.found_other_includes();
+    draft.outdated_by_includes();
+    let text = "included artifacts differ from last observed includes";
+    object.check(
+        1,
+        &[
+            &format!("Reconciling=True Progressing: building artifact: {text}"),
+            &format!("Ready=Unknown Progressing: building artifact: {text}"),
+            &format!("ArtifactInStorage=True Succeeded: {STORED}"),
+            &format!("ArtifactOutdated=True IncludeChange: {text}"),
+        ],
+    );
+    object.run(None, None, Err(down()));
+    assert!(is_retry(&object.status, object.generation));
+    assert!(!is_retry(&object.status, object.generation + 1));
+}
+
+#[test]
+fn a_success_takes_back_whatever_failed_before() {
+    for kinds in [
+        &[RECONCILING][..],
+        &[STALLED],
+        &[
+            FETCH_FAILED,
+            INCLUDE_UNAVAILABLE,
+            STORAGE_OPERATION_FAILED,
+            ARTIFACT_OUTDATED,
+        ],
+        &[RECONCILING, FETCH_FAILED, ARTIFACT_OUTDATED],
+        &[STALLED, INCLUDE_UNAVAILABLE],
+    ] {
+        let mut object = Object::new();
+        for kind in kinds {
+            object.draft().set(kind, Verdict::True, "Before", "failed before");
+        }
+        object.draft().set(READY, Verdict::False, "Before", "failed before");
+        let (_, _, again) = object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+        assert_eq!(again, Again::Interval, "{kinds:?}");
+        object.check(
+            1,
+            &[
+                &format!("Ready=True Succeeded: {STORED}"),
+                &format!("ArtifactInStorage=True Succeeded: {STORED}"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn ready_repeats_the_condition_that_tells_most() {
+    let check = |conditions: &[(&str, Verdict)], expected: Option<&str>| {
+        let mut object = Object::new();
+        for (kind, verdict) in conditions {
+            object.draft().set(kind, *verdict, &format!("Of{kind}"), "text");
+        }
+        object.draft().sum_up();
+        let ready = conditions::get(&object.status.conditions, READY);
+        let found = ready.map(|ready| format!("{} {}", ready.status, ready.reason));
+        assert_eq!(found.as_deref(), expected, "{conditions:?}");
+    };
+    let (yes, no) = (Verdict::True, Verdict::False);
+    check(&[], None);
+    check(
+        &[(ARTIFACT_IN_STORAGE, yes), (SOURCE_VERIFIED, yes)],
+        Some("True OfArtifactInStorage"),
+    );
+    check(&[(SOURCE_VERIFIED, yes)], Some("True OfSourceVerified"));
+    // What is bad, the gravest first.
+    let bad = [
+        (STORAGE_OPERATION_FAILED, yes),
+        (FETCH_FAILED, yes),
+        (INCLUDE_UNAVAILABLE, yes),
+        (ARTIFACT_OUTDATED, yes),
+        (ARTIFACT_IN_STORAGE, yes),
+        (SOURCE_VERIFIED, yes),
+    ];
+    check(&bad, Some("False OfStorageOperationFailed"));
+    check(&bad[1..], Some("False OfFetchFailed"));
+    check(&bad[2..], Some("False OfIncludeUnavailable"));
+    check(&bad[3..], Some("False OfArtifactOutdated"));
+    check(&[(STALLED, yes), (ARTIFACT_IN_STORAGE, yes)], Some("False OfStalled"));
+    check(
+        &[(RECONCILING, yes), (ARTIFACT_IN_STORAGE, yes)],
+        Some("False OfReconciling"),
+    );
+    check(
+        &[(RECONCILING, yes), (ARTIFACT_OUTDATED, yes)],
+        Some("False OfArtifactOutdated"),
+    );
+    // What is not good.
+    check(
+        &[(ARTIFACT_IN_STORAGE, no), (SOURCE_VERIFIED, yes)],
+        Some("False OfArtifactInStorage"),
+    );
+    check(
+        &[(ARTIFACT_IN_STORAGE, no), (FETCH_FAILED, yes)],
+        Some("False OfFetchFailed"),
+    );
+    // A signature outweighs everything.
+    check(
+        &[(SOURCE_VERIFIED, no), (ARTIFACT_IN_STORAGE, no)],
+        Some("False OfSourceVerified"),
+    );
+    check(
+        &[(SOURCE_VERIFIED, no), (STORAGE_OPERATION_FAILED, yes)],
+        Some("False OfSourceVerified"),
+    );
+}

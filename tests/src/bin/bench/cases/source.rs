@@ -256,7 +256,7 @@ async fn git_alone(stage: &Stage, case: &'static str, count: usize) -> Result<Ro
     Ok(Row::new(case, GIT, count)
         .figure("received from git", traffic.sent as f64 / 1e6, "MB")
         .figure("wall", wall, "s")
-        .figure("CPU source-controller", user + system, "s"))
+        .figure("CPU git", user + system, "s"))
 }
 
 /// Files of half a kilobyte after compression, a hundred in a folder.

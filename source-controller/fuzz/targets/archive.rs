@@ -1,0 +1,4 @@
+//! The target `archive`, see the module of this name.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| source_controller_fuzz::archive::check(input));
