@@ -2,6 +2,7 @@
 //! test wants; they can be killed, paused and restarted. It does not choose what they watch: by default that is one
 //! namespace, see [`Options`].
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -11,7 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use crate::checkout;
 use crate::port;
@@ -88,6 +91,20 @@ pub struct Controllers {
     bin_dir: PathBuf,
     ports: BTreeMap<Controller, Ports>,
     running: Mutex<BTreeMap<Controller, Arc<Process>>>,
+}
+
+/// Waits until one of these has ended by itself, and says which.
+pub async fn death<C: Borrow<Controllers>>(running: &[(Controller, C)]) -> Error {
+    let end = async |(controller, running): &(Controller, C)| match running.borrow().end(*controller).await {
+        Ok(()) => anyhow!("the {controller} has ended by itself"),
+        Err(error) => error.context(format!("whether the {controller} runs cannot be told")),
+    };
+    let mut ends: FuturesUnordered<_> = running.iter().map(end).collect();
+    match ends.next().await {
+        Some(error) => error,
+        // Nobody is there who could end.
+        None => std::future::pending().await,
+    }
 }
 
 /// The ports of one controller; they stay the same over restarts.
@@ -187,6 +204,11 @@ impl Controllers {
     /// Whether a controller has ended by itself or was ended.
     pub fn ended(&self, controller: Controller) -> Result<bool> {
         Ok(self.process(controller)?.exited()?.is_some())
+    }
+
+    /// Waits until a controller has ended, by itself or not.
+    pub async fn end(&self, controller: Controller) -> Result<()> {
+        self.process(controller)?.end().await.map(|_| ())
     }
 
     /// The process id of a controller.

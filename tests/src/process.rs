@@ -13,10 +13,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::checkout;
 
@@ -114,13 +115,10 @@ impl Process {
     /// Sends SIGSTOP and waits until every thread has stopped: the process keeps its connections and does nothing.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
-        let start = Instant::now();
-        while !is_stopped(self.id())? {
-            if start.elapsed() > Duration::from_secs(10) {
-                bail!("{} does not stop", self.name);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // The kernel tells a parent of a stop when the last thread has stopped. Nothing is reaped, so that the end of a
+        // process that was killed instead is still there for [`Process::exited`].
+        let events = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid(&self.lock())?), events)?;
         Ok(())
     }
 
@@ -145,17 +143,23 @@ impl Process {
         Ok(child.wait()?)
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has ended, but not longer than the limit.
     pub async fn wait(&self, limit: Duration) -> Result<ExitStatus> {
-        let start = Instant::now();
+        match tokio::time::timeout(limit, self.end()).await {
+            Ok(status) => status,
+            Err(_) => bail!("{} still runs after {limit:?}", self.name),
+        }
+    }
+
+    /// Waits until the process has ended, however long that takes.
+    pub async fn end(&self) -> Result<ExitStatus> {
+        // Before the first look, so that no end goes by unseen.
+        let mut children = signal(SignalKind::child())?;
         loop {
             if let Some(status) = self.exited()? {
                 return Ok(status);
             }
-            if start.elapsed() > limit {
-                bail!("{} still runs after {limit:?}", self.name);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            children.recv().await;
         }
     }
 
@@ -182,11 +186,7 @@ impl Process {
         if let Some(status) = child.try_wait()? {
             bail!("{} cannot be signalled: it has ended ({status})", self.name);
         }
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| anyhow!("no process id"))?;
-        Ok(rustix::process::kill_process(pid, signal)?)
+        Ok(rustix::process::kill_process(pid(&child)?, signal)?)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
@@ -200,22 +200,9 @@ impl Drop for Process {
     }
 }
 
-/// Whether all threads of a process are stopped by a signal (state `T` of proc(5)).
-fn is_stopped(id: u32) -> Result<bool> {
-    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
-        let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else {
-            // The thread has ended meanwhile.
-            continue;
-        };
-        // The name before the state stands in brackets and may hold any character.
-        let state = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.trim_start().chars().next());
-        if state != Some('T') {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn pid(child: &Child) -> Result<Pid> {
+    let number = i32::try_from(child.id())?;
+    Pid::from_raw(number).ok_or_else(|| anyhow!("no process id"))
 }
 
 /// The last lines of a log file, or an empty text.

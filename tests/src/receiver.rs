@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::wait;
 use crate::web::Server;
@@ -105,7 +106,7 @@ pub struct Receiver {
 
 #[derive(Debug)]
 struct Book {
-    received: Mutex<Vec<Received>>,
+    received: watch::Sender<Vec<Received>>,
     plan: Mutex<Plan>,
 }
 
@@ -132,7 +133,7 @@ impl Receiver {
             always: Answer::status(200),
         };
         let state = Arc::new(Book {
-            received: Mutex::default(),
+            received: watch::Sender::default(),
             plan: Mutex::new(plan),
         });
         let router = Router::new()
@@ -157,20 +158,17 @@ impl Receiver {
 
     /// Everything received so far, oldest first.
     pub fn received(&self) -> Vec<Received> {
-        self.state
-            .received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.received.borrow().clone()
+    }
+
+    /// Everything received so far, to wait for more.
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Received>> {
+        self.state.received.subscribe()
     }
 
     /// Forgets what was received.
     pub fn clear(&self) {
-        self.state
-            .received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.state.received.send_modify(Vec::clear);
     }
 
     /// Answers the next requests with these, one each, before the usual answer.
@@ -200,18 +198,28 @@ impl Receiver {
 
     /// Waits until `found` sees what it looks for in the requests so far, and returns that.
     pub async fn wait_for<T>(&self, what: &str, found: impl Fn(&[Received]) -> Option<T>) -> Result<T> {
-        let result = wait::until(what, async || Ok(found(&self.received()))).await;
-        result.with_context(|| {
-            let lines: Vec<String> = self
-                .received()
+        let (mut received, limit) = (self.subscribe(), wait::patience());
+        let look = async {
+            loop {
+                if let Some(value) = found(&received.borrow_and_update()) {
+                    return value;
+                }
+                // It ends with this receiver only.
+                let _ = received.changed().await;
+            }
+        };
+        let result = tokio::time::timeout(limit, look).await;
+        result.map_err(|_| {
+            let received = self.received();
+            let lines: Vec<String> = received
                 .iter()
                 .map(|request| {
                     let body = String::from_utf8_lossy(&request.body);
                     format!("{} {} -> {} {body}", request.method, request.path, request.status)
                 })
                 .collect();
-            format!(
-                "received so far: {}",
+            anyhow!(
+                "waited {limit:?} in vain for {what}; received so far: {}",
                 if lines.is_empty() {
                     "nothing".to_owned()
                 } else {
@@ -235,21 +243,18 @@ async fn record(State(state): State<Arc<Book>>, method: Method, uri: Uri, header
         plan.next.pop_front().unwrap_or_else(|| plan.always.clone())
     };
     let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    state
-        .received
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Received {
-            method: method.to_string(),
-            path: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-            headers: headers
-                .iter()
-                .map(|(key, value)| (key.to_string(), text(value)))
-                .collect(),
-            body: body.to_vec(),
-            at: Instant::now(),
-            status: answer.status,
-        });
+    let request = Received {
+        method: method.to_string(),
+        path: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        headers: headers
+            .iter()
+            .map(|(key, value)| (key.to_string(), text(value)))
+            .collect(),
+        body: body.to_vec(),
+        at: Instant::now(),
+        status: answer.status,
+    };
+    state.received.send_modify(|received| received.push(request));
     tokio::time::sleep(answer.delay).await;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, answer.body).into_response();

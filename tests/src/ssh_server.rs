@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::port;
 use crate::process::{Process, Spec};
 use crate::repo::{self, Repo};
+use crate::wait;
 
 /// How long `sshd` may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -130,14 +131,10 @@ impl SshServer {
     }
 
     fn await_listening(&self) -> Result<()> {
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if start.elapsed() > START || self.process.exited()?.is_some() {
-                bail!("sshd does not listen: {}", self.log()?);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        wait::blocking(START, "sshd to listen", || {
+            self.process.must_run()?;
+            Ok(TcpStream::connect(("127.0.0.1", self.port)).ok().map(drop))
+        })
     }
 
     /// Makes an empty repository with a working copy to commit from.

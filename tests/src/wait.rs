@@ -60,6 +60,20 @@ pub async fn until_every<T>(
     }
 }
 
+/// [`until_within`] for threads that cannot wait otherwise. An error of the probe ends the wait.
+pub fn blocking<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = probe()? {
+            return Ok(value);
+        }
+        if start.elapsed() >= limit {
+            bail!("waited {limit:?} in vain for {what}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Watches the object until `condition` holds for it, and returns it. `None` is passed to the condition while the
 /// object does not exist.
 pub async fn object<K>(

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::pki::Authority;
 use crate::port;
+use crate::wait;
 
 /// A running (or downed) HTTP server.
 #[derive(Debug)]
@@ -183,17 +184,12 @@ impl Drop for Server {
 
 /// Binds the port; connections that were just cut may hold it for a moment.
 fn bind(port: u16) -> Result<StdTcpListener> {
-    let start = Instant::now();
-    loop {
-        match StdTcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                return Ok(listener);
-            }
-            Err(_) if start.elapsed() < Duration::from_secs(5) => std::thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
-        }
-    }
+    let address = (Ipv4Addr::LOCALHOST, port);
+    let limit = Duration::from_secs(5);
+    let listener = wait::blocking(limit, "the port to be free", || Ok(StdTcpListener::bind(address).ok()))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 async fn serve(listener: StdTcpListener, router: Router, tls: Option<TlsAcceptor>) -> std::io::Result<()> {

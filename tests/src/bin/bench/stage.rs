@@ -4,16 +4,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::tests::checkout::{self, WorkDir};
 use ::tests::cluster::Cluster;
 use ::tests::control_plane::Part;
-use ::tests::controllers::{Controller, Controllers, Options};
+use ::tests::controllers::{self, Controller, Controllers, Options};
 use ::tests::git_server::GitServer;
 use ::tests::namespace::{Namespace, Object};
 use ::tests::process::tail;
 use ::tests::repo::Repo;
+use ::tests::wait;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use api::kustomize::Kustomization;
 use api::meta::{Condition, condition, key};
@@ -272,37 +273,27 @@ impl Stage {
 
     /// Waits until the controllers and the control plane rest, so that what came before does not count; a while at
     /// most.
-    pub async fn settle(&self) -> Result<()> {
+    pub async fn settle(&self) {
         const PAUSE: Duration = Duration::from_millis(500);
         /// CPU seconds of the controllers, and of the control plane, in a pause.
         const REST: (f64, f64) = (0.03, 0.15);
-        let start = Instant::now();
-        let mut before = self.used()?;
-        while start.elapsed() < Duration::from_secs(120) {
-            tokio::time::sleep(PAUSE).await;
+        let mut before = None;
+        let rest = wait::until_every(PAUSE, Duration::from_secs(120), "the controllers to rest", async || {
             let now = self.used()?;
-            if now.0 - before.0 < REST.0 && now.1 - before.1 < REST.1 {
-                return Ok(());
-            }
-            before = now;
+            let before = before.replace(now);
+            Ok(before
+                .is_some_and(|before| now.0 - before.0 < REST.0 && now.1 - before.1 < REST.1)
+                .then_some(()))
+        });
+        if let Err(error) = rest.await {
+            eprintln!("bench: {error}; the next case begins nevertheless");
         }
-        eprintln!("bench: the controllers do not come to rest; the next case begins nevertheless");
-        Ok(())
     }
 
     /// Comes back when a controller has ended by itself.
     pub fn death(&self) -> impl Future<Output = Error> + use<> {
         let controllers = self.controllers.clone();
-        async move {
-            loop {
-                for (controller, running) in &controllers {
-                    if !matches!(running.ended(*controller), Ok(false)) {
-                        return anyhow!("the {controller} has ended by itself");
-                    }
-                }
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
+        async move { controllers::death(&controllers).await }
     }
 
     /// The error with the end of the controllers' logs.

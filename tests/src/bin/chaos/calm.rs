@@ -404,7 +404,9 @@ impl Stage {
 
     /// Watches over memory; never ends.
     pub async fn watch_memory(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
+            ticks.tick().await;
             for replica in self.replicas.all() {
                 let Some(bytes) = replica.id().and_then(resident) else {
                     continue;
@@ -419,7 +421,6 @@ impl Stage {
                     self.account.violate("no process is over its memory bound", &text);
                 }
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use kube::api::DynamicObject;
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -134,7 +135,7 @@ impl Observer {
         };
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut listed = BTreeSet::new();
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
@@ -158,7 +159,8 @@ impl Observer {
                     known.remove(&title);
                     self.gone(&title);
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                // The watch goes on by itself, after a pause.
+                Err(_) => {}
             }
         }
     }
@@ -213,8 +215,9 @@ impl Observer {
 
     /// Looks up what left an inventory; never ends.
     async fn look_up(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(300));
         loop {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            ticks.tick().await;
             let due: Vec<_> = {
                 let mut state = lock(&self.state);
                 let is_due = |left: &mut Left| left.since.elapsed() >= LOOKS[left.looks];

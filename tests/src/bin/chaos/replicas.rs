@@ -3,13 +3,15 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
+use futures::future::join_all;
 use tests::api_proxy::{ApiProxy, Book};
 use tests::control_plane::ControlPlane;
 use tests::controllers::{Controller, Controllers, Options};
 use tests::process::tail;
+use tokio::sync::watch;
 
 use crate::account::{Account, lock};
 use crate::leaders::Pause;
@@ -34,13 +36,13 @@ pub struct Replica {
     /// Its way to the API server.
     pub proxy: ApiProxy,
     controllers: Controllers,
+    /// It is meant to be away.
+    held: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// It is meant to be away.
-    held: bool,
     /// Stopped by us, so many times over.
     pauses: u32,
     /// The times from SIGSTOP to SIGCONT, the last one perhaps open.
@@ -76,7 +78,7 @@ impl Replica {
     /// SIGKILL; it stays away until it is released.
     pub fn kill(&self) -> Result<()> {
         let mut state = lock(&self.state);
-        state.held = true;
+        self.held.send_replace(true);
         state.pauses = 0;
         close(&mut state);
         self.controllers.kill(self.controller)
@@ -89,7 +91,7 @@ impl Replica {
 
     /// Lets it run again.
     pub fn release(&self) {
-        lock(&self.state).held = false;
+        self.held.send_replace(false);
     }
 
     /// SIGSTOP.
@@ -115,10 +117,23 @@ impl Replica {
         }
     }
 
-    /// Starts it if it should run and does not.
-    fn tend(&self, account: &Account) {
+    /// Starts it whenever it should run and does not; never ends.
+    async fn tend(&self, account: &Account) {
+        let mut held = self.held.subscribe();
+        loop {
+            if let Err(error) = self.controllers.end(self.controller).await {
+                account.violate("processes can be waited for", &format!("{}: {error:#}", self.name));
+                return std::future::pending().await;
+            }
+            // Its sender ends with this replica only.
+            drop(held.wait_for(|held| !held).await);
+            self.start_again(account);
+        }
+    }
+
+    fn start_again(&self, account: &Account) {
         let mut state = lock(&self.state);
-        if state.held || !self.controllers.ended(self.controller).unwrap_or_default() {
+        if *self.held.borrow() {
             return;
         }
         close(&mut state);
@@ -187,6 +202,7 @@ impl Replicas {
                     controller,
                     proxy,
                     controllers,
+                    held: watch::Sender::default(),
                     state: Mutex::default(),
                 }));
             }
@@ -237,12 +253,7 @@ impl Replicas {
 
     /// Keeps them running; never ends.
     pub async fn tend(&self, account: &Account) {
-        loop {
-            for replica in &self.all {
-                replica.tend(account);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        join_all(self.all.iter().map(|replica| replica.tend(account))).await;
     }
 
     /// The end of each log.

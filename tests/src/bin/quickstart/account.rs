@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ::tests::receiver::Receiver;
 use api::event::Event;
@@ -94,9 +94,10 @@ impl Account {
     }
 
     async fn messages(&self, receiver: &Receiver) {
+        let mut come = receiver.subscribe();
         loop {
             let told = *self.told.borrow();
-            let received = receiver.received();
+            let received = come.borrow_and_update().clone();
             for request in &received[told..] {
                 let event = serde_json::from_slice(&request.body);
                 self.line(
@@ -105,7 +106,9 @@ impl Account {
                 );
             }
             self.told.send_replace(received.len());
-            tokio::time::sleep(TICK).await;
+            if come.changed().await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -218,9 +221,6 @@ fn message(event: &Event) -> String {
         event.severity, object.kind, object.name, event.message
     ))
 }
-
-/// How often new messages are looked for.
-const TICK: Duration = Duration::from_millis(50);
 
 /// At most so many characters are shown of a line.
 const WIDTH: usize = 320;

@@ -4,11 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::tests::checkout::{self, WorkDir};
 use ::tests::cluster::Cluster;
-use ::tests::controllers::{Controller, Controllers, Options};
+use ::tests::controllers::{self, Controller, Controllers, Options};
 use ::tests::git_server::GitServer;
 use ::tests::namespace::Namespace;
 use ::tests::receiver::Receiver;
@@ -178,14 +177,7 @@ impl Stage {
 
     /// Stays as long as every controller does.
     pub async fn while_running(&self) -> Result<()> {
-        loop {
-            for (controller, running) in &self.controllers {
-                if running.ended(*controller)? {
-                    bail!("the {controller} has ended by itself");
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        Err(controllers::death(&self.controllers).await)
     }
 }
 

@@ -20,7 +20,7 @@ pub async fn run(mut run: Run<'_>) -> Result<()> {
     };
     run.stage.repo.write("app/map.yaml", config_map(INDEXED))?;
     run.stage.publish().await?;
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let ready = run.stage.board.expect(fleet.names(), is_ready);
     let span = run.stage.measure()?;
     run.stage.create(&fleet).await?;

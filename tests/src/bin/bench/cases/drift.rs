@@ -22,7 +22,7 @@ pub async fn run(run: &mut Run<'_>, fleet: &Fleet) -> Result<()> {
         run.keep(row.noting("drift is corrected at the next interval"));
         return Ok(());
     }
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let api: Api<Deployment> = run.stage.namespace.api();
     let board = Board::start(api.clone()).await?;
     let manager = PostParams {

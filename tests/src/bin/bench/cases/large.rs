@@ -19,7 +19,7 @@ pub async fn one(mut run: Run<'_>, case: &'static str, count: usize) -> Result<(
     }
     let fleet = Fleet::new(1);
     run.stage.publish().await?;
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let span = run.stage.measure()?;
     run.stage.bring_up(&fleet, limit(count)).await?;
     let cost = run.stage.cost(span).await?;
@@ -34,14 +34,14 @@ pub async fn many(mut run: Run<'_>) -> Result<()> {
     let fleet = Fleet::new(run.wanted.sizes.of(10_000));
     run.stage.repo.write("app/pair.yaml", pair())?;
     run.stage.publish().await?;
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let span = run.stage.measure()?;
     run.stage.bring_up(&fleet, limit(fleet.count)).await?;
     let cost = run.stage.cost(span).await?;
     let row = run.row("create-10000", fleet.count).costing(cost);
     run.keep(row);
     if run.wanted.has("idle-10000") {
-        run.stage.settle().await?;
+        run.stage.settle().await;
         let span = run.stage.measure()?;
         // Time is what is measured here: what is done in so much of it.
         tokio::time::sleep(run.wanted.sizes.span(Duration::from_secs(30))).await;

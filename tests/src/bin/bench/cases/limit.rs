@@ -54,7 +54,7 @@ pub async fn run(mut run: Run<'_>, case: &'static str, deletion: &'static str, c
             });
         }
     }
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let span = run.stage.measure()?;
     for dry_run in [true, false] {
         let mut params = PatchParams::apply(BENCH).force();
@@ -79,7 +79,7 @@ pub async fn run(mut run: Run<'_>, case: &'static str, deletion: &'static str, c
 }
 
 async fn delete(run: &mut Run<'_>, case: &'static str, objects: &[Object]) -> Result<()> {
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let span = run.stage.measure()?;
     let params = DeleteParams::background();
     let delete = async |Object { api, name, .. }: &Object| -> Result<()> {

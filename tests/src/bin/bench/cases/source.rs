@@ -96,7 +96,7 @@ pub async fn shared(mut run: Run<'_>) -> Result<()> {
     create(&mut run, "create-shared-200", 0..some, &first).await?;
     let names: Vec<String> = (0..some).map(name).collect();
     if run.wanted.has("commit-shared-200") {
-        run.stage.settle().await?;
+        run.stage.settle().await;
         let next = run
             .stage
             .repo
@@ -116,7 +116,7 @@ pub async fn shared(mut run: Run<'_>) -> Result<()> {
         create(&mut run, "create-shared-1000", some..all, &head).await?;
     }
     if run.wanted.has("idle-1000") {
-        run.stage.settle().await?;
+        run.stage.settle().await;
         let measured = Measured::begin(run.stage)?;
         // Time is what is measured here: what is done in so much of it.
         tokio::time::sleep(run.wanted.sizes.span(Duration::from_secs(30))).await;
@@ -128,7 +128,7 @@ pub async fn shared(mut run: Run<'_>) -> Result<()> {
 
 /// From the creation of a GitRepository until it is ready.
 async fn fetch(run: &mut Run<'_>, case: &'static str, count: usize, commit: &str) -> Result<()> {
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let stored = expect(run.stage, [SOURCE.to_owned()], commit);
     let measured = Measured::begin(run.stage)?;
     let source = sample::source(SOURCE, run.stage.repo.url());
@@ -141,7 +141,7 @@ async fn fetch(run: &mut Run<'_>, case: &'static str, count: usize, commit: &str
 
 /// From the request to look again until the commit is stored.
 async fn poked(run: &mut Run<'_>, case: &'static str, count: usize, commit: &str) -> Result<()> {
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let stored = expect(run.stage, [SOURCE.to_owned()], commit);
     let measured = Measured::begin(run.stage)?;
     run.stage.poke().await?;
@@ -169,7 +169,7 @@ async fn poll(run: &mut Run<'_>, case: &'static str, count: usize) -> Result<()>
 
 /// From the first creation of these GitRepositories to the last that is ready.
 async fn create(run: &mut Run<'_>, case: &'static str, indexes: std::ops::Range<usize>, commit: &str) -> Result<()> {
-    run.stage.settle().await?;
+    run.stage.settle().await;
     let count = indexes.len();
     let stored = expect(run.stage, indexes.clone().map(name), commit);
     let measured = Measured::begin(run.stage)?;
