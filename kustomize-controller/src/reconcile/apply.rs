@@ -210,8 +210,9 @@ impl Kustomizer {
         };
         tracing::info!(%error, "cannot write the plan of changes");
         // Nobody would know that a new object is to be pruned one day. Without new ones a message may be lost, which is no
-        // reason to leave the cluster as it is.
-        match planned.entries.iter().any(|entry| entry.action == Action::Created) {
+        // reason to leave the cluster as it is, unless somebody else is at work on it.
+        let creates = planned.entries.iter().any(|entry| entry.action == Action::Created);
+        match creates || report.is_overtaken() {
             true => Err(StageError {
                 text: format!("cannot write the inventory before objects are created: {error}"),
                 unreachable: true,

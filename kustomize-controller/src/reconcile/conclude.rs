@@ -31,6 +31,9 @@ impl Kustomizer {
         run: Option<Run>,
         outcome: Outcome,
     ) -> Next {
+        if let Err(error) = report.check() {
+            return self.unwritten(object, &report, &error);
+        }
         let ended = match outcome {
             Outcome::Wait(delay) => return self.pause(object, report, run, delay).await,
             Outcome::Done(success) => Ok(success),
@@ -57,9 +60,8 @@ impl Kustomizer {
             .reconciled(&super::labels(&me), started.elapsed());
         if let Err(error) = written {
             // Nothing rests until its status is known: the next run finds the work done and says so again.
-            tracing::info!(%error, "cannot write the status, will try again");
             runtime::lock(&self.rests).remove(&object.uid().unwrap_or_default());
-            return Next::retry(&error);
+            return self.unwritten(object, &report, &error);
         }
         self.rest(object, run.as_ref(), ended.as_ref().err(), next);
         // What has drifted during the run has woken it in vain. What it could not help waits.
@@ -100,8 +102,7 @@ impl Kustomizer {
         }
         if let Err(error) = report.write().await {
             // Without its facts in the status the run must not go on: it starts over and finds its work done.
-            tracing::info!(%error, "cannot write the status, will try again");
-            return Next::retry(&error);
+            return self.unwritten(object, &report, &error);
         }
         if let Some(run) = run {
             runtime::lock(&self.runs).insert(uid, run);
@@ -250,15 +251,20 @@ impl Kustomizer {
     /// Suspended: nothing is done, but a request is acknowledged.
     pub(super) async fn suspended(&self, object: &Kustomization) -> Next {
         tracing::info!("Reconciliation is suspended for this object");
-        if let Err(error) = runtime::finalizer::add(&self.context.process.client, super::STATUS_MANAGER, object).await {
-            tracing::info!(%error, "cannot add the finalizer, will try again");
-            return Next::retry(&error);
-        }
+        let added = runtime::finalizer::add(&self.context.process.client, super::STATUS_MANAGER, object).await;
+        let object = match &added {
+            Ok(Some(object)) => object.as_ref(),
+            Ok(None) => return Next::Event,
+            Err(error) => {
+                tracing::info!(%error, "cannot add the finalizer, will try again");
+                return Next::retry(error);
+            }
+        };
         let uid = object.uid().unwrap_or_default();
         let me = super::name(object);
         runtime::lock(&self.watched).forget(&me);
         let mut run = runtime::lock(&self.runs).remove(&uid);
-        let mut report = self.resume(object, run.as_mut());
+        let mut report = self.resume(object, &mut run);
         // What drifts meanwhile is looked at when it is resumed.
         self.holdings.forget(&super::owner(object));
         runtime::lock(&self.settled).remove(&uid);
@@ -281,10 +287,7 @@ impl Kustomizer {
                 self.wake_dependents(&me);
                 Next::Event
             }
-            Err(error) => {
-                tracing::info!(%error, "cannot write the status, will try again");
-                Next::retry(&error)
-            }
+            Err(error) => self.unwritten(object, &report, &error),
         }
     }
 

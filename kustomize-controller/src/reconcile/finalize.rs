@@ -5,7 +5,7 @@
 //! is another one, it is written to the status before the finalizer is removed, because afterwards there is no status.
 
 use super::run::Terminating;
-use super::{Kustomizer, Report, STATUS_MANAGER, name, owner, timeout};
+use super::{Kustomizer, Report, name, owner, timeout};
 use crate::apply::{Action, ChangeSet, Entry};
 use crate::changes::{self, Origin};
 use crate::cluster::Cluster;
@@ -32,14 +32,19 @@ impl Kustomizer {
             return Next::Event;
         }
         let uid = object.uid().unwrap_or_default();
-        let mut report = self.resume(object, runtime::lock(&self.runs).remove(&uid).as_mut());
+        let mut run = runtime::lock(&self.runs).remove(&uid);
+        let mut report = self.resume(object, &mut run);
         let Some(next) = self.delete_objects(object, &mut report, &uid).await else {
-            return self.release(object, &report).await;
+            return self.release(object, report).await;
         };
-        if let Err(error) = report.write().await {
-            tracing::info!(%error, "cannot write the status");
+        match report.write().await {
+            Err(error) if report.is_overtaken() => self.unwritten(object, &report, &error),
+            Err(error) => {
+                tracing::info!(%error, "cannot write the status");
+                next
+            }
+            Ok(()) => next,
         }
-        next
     }
 
     /// Deletes what is to be deleted. Says when to look again as long as there is something to do.
@@ -186,19 +191,17 @@ impl Kustomizer {
         Some(Next::After(POLL.min(left)))
     }
 
-    async fn release(&self, object: &Kustomization, report: &Report) -> Next {
+    async fn release(&self, object: &Kustomization, mut report: Report) -> Next {
         self.holdings.forget(&owner(object));
-        // As it was written last, so that the removal is no conflict.
-        let mut newest = object.clone();
-        let (version, finalizers) = report.newest();
-        newest.metadata.resource_version = version.cloned();
-        newest.metadata.finalizers = finalizers.cloned();
-        match finalizer::remove(&self.context.process.client, STATUS_MANAGER, &newest).await {
+        // What a run has applied and not written yet is told from the last status, too.
+        let written = report.write().await;
+        let released = match written {
+            Ok(()) => report.release().await,
+            Err(error) => Err(error),
+        };
+        match released {
             Ok(()) => Next::Event,
-            Err(error) => {
-                tracing::info!(%error, "cannot remove the finalizer, will try again");
-                Next::retry(&error)
-            }
+            Err(error) => self.unwritten(object, &report, &error),
         }
     }
 

@@ -306,15 +306,42 @@ impl Kustomizer {
         Some(self.rights.load(Ordering::Relaxed))
     }
 
-    /// The report of an object: what a run that is under way has not written yet, or a new one.
-    fn resume(&self, object: &Kustomization, run: Option<&mut Run>) -> Report {
-        match run.and_then(|run| run.draft.take()) {
-            Some(mut draft) => {
-                draft.rebase(object);
-                draft
-            }
-            None => self.ledger.begin(object),
+    /// The report of an object: what a run that is under way has not written yet, or a new one. Where somebody else has
+    /// written the status meanwhile the run is over.
+    fn resume(&self, object: &Kustomization, run: &mut Option<Run>) -> Report {
+        let Some(mut draft) = run.as_mut().and_then(|run| run.draft.take()) else {
+            return self.ledger.begin(object);
+        };
+        if !draft.rebase(object) {
+            *run = None;
+            self.forget_work(&object.uid().unwrap_or_default(), &name(object));
         }
+        draft
+    }
+
+    /// Forgets what was done for an object and what is under way.
+    fn forget_work(&self, uid: &str, name: &Name) {
+        runtime::lock(&self.runs).remove(uid);
+        runtime::lock(&self.terminating).remove(uid);
+        runtime::lock(&self.rests).remove(uid);
+        runtime::lock(&self.settled).remove(uid);
+        runtime::lock(&self.interests).remove(uid);
+        runtime::lock(&self.watched).forget(name);
+        let (namespace, name) = name.clone();
+        self.holdings.forget(&Owner { namespace, name });
+    }
+
+    /// When to try again what could not be written. If somebody else has written the status, a leader before this one
+    /// perhaps, what is known of the object is from before that, and nothing of it counts: as if this process had just
+    /// been started.
+    fn unwritten(&self, object: &Kustomization, report: &Report, error: &kube::Error) -> Next {
+        if report.is_overtaken() {
+            tracing::info!("the status was written by somebody else meanwhile, will begin anew");
+            self.forget_work(&object.uid().unwrap_or_default(), &name(object));
+        } else {
+            tracing::info!(%error, "cannot write the object, will try again");
+        }
+        Next::retry(error)
     }
 
     /// The artifact to work from.
@@ -491,17 +518,17 @@ impl Reconcile for Kustomizer {
             Intent::Delete => self.finalize(&object).await,
             Intent::Suspended => self.suspended(&object).await,
             Intent::Sync => {
-                match finalizer::add(&self.context.process.client, STATUS_MANAGER, &*object).await {
-                    Ok(true) => {}
-                    Ok(false) => return Next::Event,
+                let object = match finalizer::add(&self.context.process.client, STATUS_MANAGER, &*object).await {
+                    Ok(Some(object)) => object,
+                    Ok(None) => return Next::Event,
                     Err(error) => {
                         tracing::info!(%error, "cannot add the finalizer, will try again");
                         return Next::retry(&error);
                     }
-                }
+                };
                 let uid = object.uid().unwrap_or_default();
                 let mut run = runtime::lock(&self.runs).remove(&uid);
-                let mut report = self.resume(&object, run.as_mut());
+                let mut report = self.resume(&object, &mut run);
                 let outcome = self.sync(&object, &mut report, &mut run).await;
                 self.conclude(&object, report, run, outcome).await
             }
@@ -514,16 +541,7 @@ impl Reconcile for Kustomizer {
 
     fn gone(&self, object: &Gone) {
         let name = (object.namespace.clone(), object.name.clone());
-        runtime::lock(&self.runs).remove(&object.uid);
-        runtime::lock(&self.terminating).remove(&object.uid);
-        runtime::lock(&self.rests).remove(&object.uid);
-        runtime::lock(&self.settled).remove(&object.uid);
-        runtime::lock(&self.interests).remove(&object.uid);
-        self.holdings.forget(&Owner {
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-        });
-        runtime::lock(&self.watched).forget(&name);
+        self.forget_work(&object.uid, &name);
         self.context.asked.forget(&name);
         runtime::lock(&self.blocked).retain(|_, waiting| {
             waiting.remove(&name);

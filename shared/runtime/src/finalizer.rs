@@ -9,6 +9,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 /// Whether the object carries Flux's finalizer.
@@ -16,12 +17,13 @@ pub fn present<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == api::meta::FINALIZER)
 }
 
-/// Adds the finalizer; nothing when it is there. Says whether the object has it: one that is gone or on its way out
-/// does not take it any more, and nothing must be done for it that would have to be undone.
+/// Adds the finalizer; nothing when it is there. Gives the object as it is then, which is what to go on with: a write to
+/// it as it was before would be a conflict. Nothing if it is gone: it does not take a finalizer any more, and nothing must
+/// be done for it that would have to be undone.
 ///
 /// # Errors
 /// What the API server answers, or the last of several conflicts.
-pub async fn add<K>(client: &Client, manager: &str, object: &K) -> Result<bool, kube::Error>
+pub async fn add<'a, K>(client: &Client, manager: &str, object: &'a K) -> Result<Option<Cow<'a, K>>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
@@ -32,7 +34,8 @@ where
     .await
 }
 
-/// Removes the finalizer; nothing when it is not there or the object is gone.
+/// Removes the finalizer; nothing when it is not there or the object is gone. Where something depends on the status that
+/// the object had, [`Report::release`](crate::report::Report::release) is the way.
 ///
 /// # Errors
 /// What the API server answers, or the last of several conflicts.
@@ -40,54 +43,66 @@ pub async fn remove<K>(client: &Client, manager: &str, object: &K) -> Result<(),
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    let changed = change(client, manager, object, |names| {
-        let there = names.iter().any(|name| name == api::meta::FINALIZER);
-        there.then(|| {
-            names
-                .iter()
-                .filter(|name| *name != api::meta::FINALIZER)
-                .cloned()
-                .collect()
-        })
-    });
+    let changed = change(client, manager, object, |names| without(Some(names)));
     changed.await.map(drop)
+}
+
+/// The finalizers of an object without Flux's; nothing if that is not among them.
+pub(crate) fn without(names: Option<&[String]>) -> Option<Vec<String>> {
+    let names = names.unwrap_or_default();
+    let others: Vec<_> = names
+        .iter()
+        .filter(|name| *name != api::meta::FINALIZER)
+        .cloned()
+        .collect();
+    (others.len() < names.len()).then_some(others)
 }
 
 /// How often a change is tried while others write to the object.
 const ATTEMPTS: u32 = 5;
 
-/// Changes the finalizers, unless there is nothing to change. Says whether the object is there.
+/// Changes the finalizers, unless there is nothing to change, and gives the object as it is then; nothing if it is gone.
 ///
-/// The object at hand may be older than what was just written to it, so a conflict is answered by looking again. An
-/// object that is gone needs no change.
-async fn change<K>(
+/// The object at hand may be older than what was just written to it, so a conflict is answered by looking again.
+async fn change<'a, K>(
     client: &Client,
     manager: &str,
-    object: &K,
+    object: &'a K,
     wanted: impl Fn(&[String]) -> Option<Vec<String>>,
-) -> Result<bool, kube::Error>
+) -> Result<Option<Cow<'a, K>>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let mut metadata = object.meta().clone();
+    let mut object = Cow::Borrowed(object);
     let mut attempts = 1;
-    while let Some(names) = wanted(metadata.finalizers.as_deref().unwrap_or_default()) {
-        match write(&api, manager, &metadata, &names).await {
-            Ok(()) => return Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
+    while let Some(names) = wanted(object.finalizers()) {
+        match write(&api, manager, object.meta(), &names).await {
+            Ok(written) => {
+                // It was as it is here, or there would have been a conflict: nothing else of it has changed.
+                let metadata = object.to_mut().meta_mut();
+                metadata.resource_version = written.resource_version;
+                metadata.finalizers = written.finalizers;
+                return Ok(Some(object));
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 && attempts < ATTEMPTS => attempts += 1,
             Err(error) => return Err(error),
         }
-        match api.get_metadata_opt(&object.name_any()).await? {
-            Some(found) if found.metadata.uid == metadata.uid => metadata = found.metadata,
-            _ => return Ok(false),
+        match api.get_opt(&object.name_any()).await? {
+            Some(found) if found.meta().uid == object.meta().uid => object = Cow::Owned(found),
+            _ => return Ok(None),
         }
     }
-    Ok(true)
+    Ok(Some(object))
 }
 
-async fn write<K>(api: &Api<K>, manager: &str, metadata: &ObjectMeta, names: &[String]) -> Result<(), kube::Error>
+async fn write<K>(
+    api: &Api<K>,
+    manager: &str,
+    metadata: &ObjectMeta,
+    names: &[String],
+) -> Result<ObjectMeta, kube::Error>
 where
     K: Clone + DeserializeOwned + Debug,
 {
@@ -97,7 +112,6 @@ where
         ..PatchParams::default()
     };
     let name = metadata.name.as_deref().unwrap_or_default();
-    api.patch_metadata(name, &parameters, &Patch::Merge(&patch))
-        .await
-        .map(drop)
+    let answer = api.patch_metadata(name, &parameters, &Patch::Merge(&patch)).await?;
+    Ok(answer.metadata)
 }

@@ -160,11 +160,12 @@ impl Reconcile for GitRepositories {
 
 impl GitRepositories {
     async fn run(&self, object: &GitRepository) -> Next {
-        match finalizer::add(&self.client, MANAGER, object).await {
-            Ok(true) => {}
-            Ok(false) => return Next::Event,
-            Err(error) => return self.not_written(object, &error),
-        }
+        let added = finalizer::add(&self.client, MANAGER, object).await;
+        let object = match &added {
+            Ok(Some(object)) => object.as_ref(),
+            Ok(None) => return Next::Event,
+            Err(error) => return self.not_written(object, error),
+        };
         let mut report = self.ledger.begin(object);
         let before = report.status().clone();
         let requested = object.annotations().get(REQUESTED_AT).map(String::as_str);
@@ -180,6 +181,9 @@ impl GitRepositories {
         self.fetches
             .stale(&labels(object), conclude::stale_since(report.status()));
         let written = report.write().await;
+        if let Err(error) = report.check() {
+            return self.not_written(object, &error);
+        }
         for notice in conclusion.notices {
             self.recorder.tell(object, notice);
         }
@@ -221,9 +225,12 @@ impl GitRepositories {
     }
 
     async fn rest(&self, object: &GitRepository) -> Next {
-        if let Err(error) = finalizer::add(&self.client, MANAGER, object).await {
-            return self.not_written(object, &error);
-        }
+        let added = finalizer::add(&self.client, MANAGER, object).await;
+        let object = match &added {
+            Ok(Some(object)) => object.as_ref(),
+            Ok(None) => return Next::Event,
+            Err(error) => return self.not_written(object, error),
+        };
         let mut report = self.ledger.begin(object);
         let requested = object.annotations().get(REQUESTED_AT).map(String::as_str);
         conclude_suspended(&mut draft(&mut report), requested);
