@@ -26,8 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 4096;
 /// Events taken from the queue, written or waiting for an earlier one about the same object.
 const TAKEN: usize = 64;
-/// Events written at a time.
-const WRITES: usize = 4;
+/// Events written at a time: few, so that the work that they tell of comes first.
+const WRITES: usize = 2;
 /// How long the API server may take to write one, or may ask us to wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Events remembered for counting repeats.
