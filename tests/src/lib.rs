@@ -48,6 +48,7 @@ pub mod proxy;
 pub mod published;
 pub mod raw_server;
 pub mod receiver;
+pub mod relay;
 pub mod repo;
 pub mod scenario;
 pub mod ssh_server;

@@ -230,12 +230,35 @@ fn answers_to_the_second_question_are_checked_as_well() -> Result<()> {
         &head("advertisement"),
         "Didn't find 'application/x-git-upload-pack-result' header",
     )?;
-    check("", "Post \"http://127.0.0.1:")?;
     let half = head("result").replace("Connection", "Content-Length: 1000\r\nConnection");
     check(&(half + "003f"), "Post \"http://127.0.0.1:")?;
     // Only the first question may be sent elsewhere.
     let elsewhere = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other/git-upload-pack\r\nContent-Length: 0\r\n\r\n";
     check(elsewhere, "status code: 307")?;
+    Ok(())
+}
+
+#[test]
+fn a_question_without_an_answer_is_put_twice_and_no_more() -> Result<()> {
+    let stage = Stage::new()?;
+    for (unanswered, verb, asked) in [
+        ("GET", "Get", vec!["GET"; 2]),
+        ("POST", "Post", vec!["GET", "POST", "POST"]),
+    ] {
+        let server = RawServer::start(move |asked, stream| {
+            if asked.method == unanswered {
+                return Ok(());
+            }
+            repository(&[], b"")(asked, stream)
+        })?;
+        let found = failure(&stage, &request(&format!("{}/app.git", server.url()))?);
+        assert!(found.contains(&format!("{verb} \"http://127.0.0.1:")), "{found}");
+        let methods = server
+            .asked()
+            .into_iter()
+            .map(|asked| asked.split(' ').next().map(str::to_owned));
+        assert!(methods.flatten().eq(asked), "{:?}", server.asked());
+    }
     Ok(())
 }
 

@@ -4,6 +4,9 @@ use anyhow::Result;
 use git::ssh::Algorithms;
 use git::{Limits, Policy, Request};
 use tests::git_server::{Fault, GitServer};
+use tests::pki::Authority;
+use tests::relay::{Cut, Relay};
+use tests::web::Front;
 
 use crate::stage::{Stage, request};
 
@@ -121,5 +124,58 @@ fn tasks_fetch_too() -> Result<()> {
     };
     assert_eq!(commit.id.to_string(), id);
     assert_eq!(commit.subject, "one");
+    Ok(())
+}
+
+#[test]
+fn a_kept_connection_that_has_ended_without_a_word_is_replaced() -> Result<()> {
+    let server = GitServer::start()?;
+    let repo = server.create("app")?;
+    let id = repo.commit_files("one", &[("a", "1")])?;
+    let address = server.url().replace("http://", "");
+    for (question, how) in [
+        ("GET ", Cut::Close),
+        ("GET ", Cut::Reset),
+        ("POST ", Cut::Close),
+        ("POST ", Cut::Reset),
+    ] {
+        let (stage, relay) = (Stage::new()?, Relay::start(&address)?);
+        let request = request(&repo.url().replace(&address, &relay.address()))?;
+        assert_eq!(stage.id(&request, None), Ok(id.clone()));
+        relay.cut(how, question, 0..1);
+        // A connection is not always kept: that its last answer has ended may not have been seen in time.
+        let is_cut = (0..50).any(|_| {
+            assert_eq!(stage.id(&request, None), Ok(id.clone()), "{how:?} at {question}");
+            relay.cuts() == 1
+        });
+        assert!(is_cut, "{how:?} at {question}");
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_may_end_at_any_question_over_tls_and_both_versions_of_http() -> Result<()> {
+    /// What a record with something said in it begins with, the handshake's first ones aside.
+    const RECORD: &str = "\x17";
+    let authority = Authority::new("servers")?;
+    for protocols in [&["http/1.1"][..], &["h2"]] {
+        let server = GitServer::start_front(&Front {
+            protocols,
+            ..Front::of(&authority)
+        })?;
+        let repo = server.create("app")?;
+        let id = repo.commit_files("one", &[("a", "1")])?;
+        let address = server.url().replace("https://", "");
+        for (number, how) in (0..3).flat_map(|number| [(number, Cut::Close), (number, Cut::Reset)]) {
+            let (stage, relay) = (Stage::new()?, Relay::start(&address)?);
+            let mut request = request(&repo.url().replace(&address, &relay.address()))?;
+            request.credentials.authorities = Some(authority.certificate().as_bytes().to_vec());
+            relay.cut(how, RECORD, number..number + 1);
+            let found = stage.id(&request, None);
+            assert_eq!(found, Ok(id.clone()), "{how:?} at {number} of {protocols:?}");
+            // The first one may go along with the end of the handshake.
+            assert!(relay.cuts() == 1 || number == 2, "{how:?} at {number} of {protocols:?}");
+        }
+    }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //! | a commit that no reference names | `ssh::a_commit_that_no_reference_names_is_taken_out_of_the_history` |
 //! | no commit at all | `dialects::empty_repositories_of_every_server_are_told_apart_from_missing_references` |
 //! | nothing has moved, told as today and as before | `cache::what_has_not_moved_costs_a_greeting_and_one_question` |
+//! | connections that end without a word | `http::a_kept_connection_that_has_ended_without_a_word_is_replaced`, `http::connections_may_end_at_any_question_over_tls_and_both_versions_of_http`, `hostile::a_question_without_an_answer_is_put_twice_and_no_more` |
 //! | old protocols, servers that can little | `dialects::every_server_is_understood` |
 //! | SHA-256 | `http::repositories_with_sha_256_names_are_read` |
 //! | submodules, nested, relative, pinned, hostile | `submodules::*` |

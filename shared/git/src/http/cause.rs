@@ -46,6 +46,31 @@ pub fn is_unsent(error: &reqwest::Error) -> bool {
     false
 }
 
+/// Whether the connection ended after something was asked over it and before the answer was all there that was waited for.
+/// Answers that are wrong, and servers that nobody reaches, are something else.
+pub fn is_unanswered(error: &reqwest::Error) -> bool {
+    let ends = [
+        "connection closed before message completed",
+        "connection reset",
+        "broken pipe",
+    ];
+    let mut source = error.source().filter(|_| !error.is_connect());
+    while let Some(cause) = source {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let text = cause.to_string();
+        if kind.is_some_and(is_end) || ends.iter().any(|end| text.ends_with(end)) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
 /// What TLS has to say, if it is at the bottom. What is inside an I/O error is not among its sources.
 fn tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     if let Some(found) = error.downcast_ref::<TlsError>() {

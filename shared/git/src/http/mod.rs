@@ -7,6 +7,11 @@
 //! Redirects are followed as git does by default: those of the first request only, at most ten, never from https to http. From
 //! where one leads to another host, scheme or port, neither the `Authorization` header nor the client certificate goes along.
 //!
+//! A question whose connection ends before its answer begins is put once more, as git and Go do: the server may have closed a
+//! connection that was kept, in the very moment in which it is used again. Every question may be put twice, those that are sent
+//! as POST too: they hold all that they are about, and change nothing. (Where nothing was sent yet, the library asks again over
+//! another connection by itself.)
+//!
 //! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
 
 mod cause;
@@ -27,12 +32,12 @@ use crate::proxies::Proxies;
 use crate::stop::{Ended, Stop};
 use crate::trouble::{Allowance, FirstTrouble, Prelude, Trouble, legible};
 pub use cause::causes;
-use cause::is_unsent;
+use cause::{is_unanswered, is_unsent};
 pub use client::client;
 
 const MAX_REDIRECTS: usize = 10;
-/// How often the first question is put again when the connection was closed before it was asked. A server that turns a client
-/// away after the handshake says why, but what it says is read only if there is still time.
+/// How often a question is put again when a new connection was closed before it was asked. A server that turns a client away
+/// after the handshake says why, but what it says is read only if there is still time.
 const MORE_TRIES: usize = 2;
 /// How much of a refusal is kept for the message.
 const MAX_REFUSAL: usize = 4 * 1024;
@@ -83,13 +88,7 @@ struct Link {
 
 impl Link {
     /// One request and its answer's head, success or not.
-    fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        mut headers: HeaderMap,
-        mut body: Option<Vec<u8>>,
-    ) -> io::Result<reqwest::Response> {
+    fn send(&self, method: Method, url: &Url, mut headers: HeaderMap, body: Vec<u8>) -> io::Result<reqwest::Response> {
         let verb = verb(&method);
         let allowed = self.policy.check_url(url);
         allowed.map_err(|refusal| self.trouble.set(Trouble::NotAllowed(refusal)))?;
@@ -98,18 +97,14 @@ impl Link {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let mut again = if method == Method::GET { MORE_TRIES } else { 0 };
+        let (mut unsent, mut unanswered) = (0, 0);
         loop {
-            let mut request = self
-                .client
-                .request(method.clone(), url.clone())
-                .headers(headers.clone());
-            if let Some(body) = body.take() {
-                request = request.body(body);
-            }
+            let request = self.client.request(method.clone(), url.clone());
+            let request = request.headers(headers.clone()).body(body.clone());
             match self.stop.wait(request.send()) {
                 Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) if again > 0 && is_unsent(&error) => again -= 1,
+                Ok(Err(error)) if unsent < MORE_TRIES && is_unsent(&error) => unsent += 1,
+                Ok(Err(error)) if unanswered == 0 && is_unanswered(&error) => unanswered += 1,
                 Ok(Err(error)) => return Err(self.broken(verb, url.as_str(), &error)),
                 Err(ended) => return Err(self.ended(verb, url.as_str(), ended)),
             }
@@ -257,7 +252,7 @@ impl Exchange {
         }
         self.sent = true;
         let (headers, request) = (std::mem::take(&mut self.headers), std::mem::take(&mut self.request));
-        let response = self.link.send(Method::POST, &self.url, headers, Some(request))?;
+        let response = self.link.send(Method::POST, &self.url, headers, request)?;
         if !response.status().is_success() {
             return Err(self.link.refused(response));
         }
@@ -378,12 +373,12 @@ impl Http for Backend {
         let tail = url.strip_prefix(base_url).unwrap_or_default();
         let mut target = parse(url)?;
         for _ in 0..=MAX_REDIRECTS {
-            let response = failing(self.link.send(Method::GET, &target, headers.clone(), None))?;
+            let response = failing(self.link.send(Method::GET, &target, headers.clone(), Vec::new()))?;
             if response.status().is_redirection()
                 && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
             {
                 let next = failing(followed(&target, location, tail).map_err(|why| self.link.lost(&target, &why)))?;
-                if !is_same_host(&target, &next) {
+                if !is_same_place(&target, &next) {
                     // For good: what follows goes to the other host too.
                     let left = self.link.leave();
                     failing(left.map_err(|why| self.link.lost(&next, &why)))?;
@@ -481,8 +476,9 @@ fn followed(from: &Url, location: &str, tail: &str) -> Result<Url, String> {
     Ok(to)
 }
 
-fn is_same_host(one: &Url, other: &Url) -> bool {
-    one.host_str() == other.host_str() && one.port_or_known_default() == other.port_or_known_default()
+/// Whether both are of one host, scheme and port.
+fn is_same_place(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin()
 }
 
 #[cfg(test)]
@@ -499,7 +495,7 @@ mod tests {
     fn check(from: &str, location: &str, expected: Result<(&str, bool), &str>) {
         let (from, location) = (url(&format!("{from}{TAIL}")), location.replace("TAIL", TAIL));
         let found = followed(&from, &location, TAIL);
-        let found = found.map(|to| (to.as_str().replace(TAIL, ""), is_same_host(&from, &to)));
+        let found = found.map(|to| (to.as_str().replace(TAIL, ""), is_same_place(&from, &to)));
         let expected = expected.map(|(to, same)| (to.to_owned(), same)).map_err(str::to_owned);
         assert_eq!(found, expected, "{from} {location}");
     }
@@ -512,6 +508,11 @@ mod tests {
         check("https://a/x", "https://a:444/xTAIL", Ok(("https://a:444/x", false)));
         check("http://a/x", "https://a/xTAIL", Ok(("https://a/x", false)));
         check("http://a:80/x", "http://a/xTAIL", Ok(("http://a/x", true)));
+        check(
+            "http://a:8443/x",
+            "https://a:8443/xTAIL",
+            Ok(("https://a:8443/x", false)),
+        );
     }
 
     #[test]
