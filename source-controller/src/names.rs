@@ -2,9 +2,11 @@
 //!
 //! Trees are written by strangers, and an artifact is unpacked by many: a name that some file system takes for `.git`, in any
 //! case, with the characters HFS ignores, or in one of NTFS's spellings, is never checked out by git itself and is refused
-//! wherever it stands ([`is_git_directory`]). Names with control characters, backslashes or two dots before a slash are legal in
-//! Git, but consumers of artifacts refuse them or are fooled by them; those are refused only where they would be archived ([`unfit`]), so that
-//! `spec.ignore` can leave them out.
+//! wherever it stands ([`is_git_directory`]). Names with control characters, backslashes or two dots before a slash are legal
+//! in Git, but consumers of artifacts refuse them or are fooled by them; those are refused only where they would be archived
+//! ([`unfit`]), so that `spec.ignore` can leave them out. Names that are no text go through as they are.
+
+use std::str::Utf8Chunk;
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +32,8 @@ pub fn is_git_directory(name: &[u8]) -> bool {
 
 /// Why a path cannot stand in an archive.
 pub fn unfit(path: &[u8]) -> Option<Unfit> {
-    let is_control = |text: &str| text.chars().any(char::is_control);
-    if path.iter().any(u8::is_ascii_control) || std::str::from_utf8(path).is_ok_and(is_control) {
+    let has_control = |chunk: Utf8Chunk<'_>| chunk.valid().chars().any(char::is_control);
+    if path.utf8_chunks().any(has_control) {
         Some(Unfit::Control)
     } else if path.contains(&b'\\') {
         Some(Unfit::Backslash)
@@ -150,6 +152,7 @@ mod tests {
             (b"a..", None),
             (b"..a/b", None),
             (b"\xff\xfe", None),
+            (b"\xff\xc2\x9b", Some(Unfit::Control)),
         ] {
             assert_eq!(unfit(path), why, "{path:?}");
         }

@@ -4,8 +4,12 @@
 //! empty files. Every dimension is therefore bounded by [`Limits`], names are checked by the rules Flux applies, only plain
 //! files and directories are created, and all of it happens through a [`Dir`] handle that cannot be left. Symbolic links are
 //! skipped, any other kind of member is an error. Of its mode a file keeps whether it may be run; times are not kept.
+//!
+//! Names are bytes, because Git's are: those that are no text are written as they are, as Flux does.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -136,19 +140,16 @@ fn members<R: Read>(archive: &mut tar::Archive<R>, dir: &Dir, limits: Limits) ->
         if kind.is_pax_global_extensions() || kind.is_gnu_longlink() {
             continue;
         }
-        let bytes = extended.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-        let name = match String::from_utf8(bytes) {
-            Ok(name) => name,
-            Err(error) => return Err(Cause::Name(String::from_utf8_lossy(error.as_bytes()).into_owned())),
-        };
+        let name = extended.take().unwrap_or_else(|| entry.path_bytes().into_owned());
         if !is_valid(&name) {
-            return Err(Cause::Name(name));
+            return Err(Cause::Name(shown(&name)));
         }
-        let relative: &Path = Path::new(name.trim_end_matches('/'));
+        // Without slashes at the end.
+        let relative = Path::new(OsStr::from_bytes(&name)).components().as_path();
         if relative.components().count() > limits.depth {
-            return Err(Cause::Depth(name, limits.depth));
+            return Err(Cause::Depth(shown(&name), limits.depth));
         }
-        let wrote = |error| Cause::Write(name.clone(), error);
+        let wrote = |error| Cause::Write(shown(&name), error);
         if kind.is_symlink() {
             unpacked.skipped += 1;
         } else if kind.is_dir() {
@@ -167,7 +168,7 @@ fn members<R: Read>(archive: &mut tar::Archive<R>, dir: &Dir, limits: Limits) ->
             unpacked.files += 1;
         } else {
             return Err(Cause::Kind {
-                name,
+                name: shown(&name),
                 kind: char::from(kind.as_byte()),
             });
         }
@@ -191,11 +192,12 @@ fn extended_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Vec<u8
         content.truncate(content.iter().position(|&b| b == 0).unwrap_or(content.len()));
         return Ok(Some(content));
     }
-    let mut name = None;
-    for record in tar::PaxExtensions::new(&content) {
-        let record = record.map_err(Cause::Tar)?;
-        match record.key_bytes() {
-            b"path" => name = Some(record.value_bytes().to_vec()),
+    let (mut name, mut rest) = (None, content.as_slice());
+    while !rest.is_empty() {
+        let (key, value, behind) = record(rest).ok_or_else(|| bad("malformed extension header"))?;
+        rest = behind;
+        match key {
+            b"path" => name = Some(value.to_vec()),
             // Only written for members beyond 8 GiB, and for sparse files, whose content is not what it seems.
             b"size" => return Err(bad("member is too large")),
             key if key.starts_with(b"GNU.sparse.") => return Err(bad("sparse files are not supported")),
@@ -205,8 +207,19 @@ fn extended_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Vec<u8
     Ok(name)
 }
 
+/// The first record of a PAX header as key and value, and what follows it. Its length counts: what is in between may hold line
+/// breaks (POSIX pax, "pax Extended Header").
+fn record(header: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let digits = header.iter().position(|byte| *byte == b' ')?;
+    let length: usize = std::str::from_utf8(header.get(..digits)?).ok()?.parse().ok()?;
+    let (record, rest) = header.split_at_checked(length)?;
+    let content = record.get(digits + 1..)?.strip_suffix(b"\n")?;
+    let equals = content.iter().position(|byte| *byte == b'=')?;
+    Some((content.get(..equals)?, content.get(equals + 1..)?, rest))
+}
+
 /// Like `io::copy`, but tells a stream that broke from a disk that is full.
-fn copy(from: &mut impl Read, to: &mut impl Write, name: &str) -> Result<u64, Cause> {
+fn copy(from: &mut impl Read, to: &mut impl Write, name: &[u8]) -> Result<u64, Cause> {
     let mut buffer = vec![0; 64 * 1024];
     let mut copied = 0;
     loop {
@@ -214,7 +227,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write, name: &str) -> Result<u64, Ca
             Ok(0) => return Ok(copied),
             Ok(n) => {
                 to.write_all(&buffer[..n])
-                    .map_err(|error| Cause::Write(name.to_owned(), error))?;
+                    .map_err(|error| Cause::Write(shown(name), error))?;
                 copied += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -224,9 +237,14 @@ fn copy(from: &mut impl Read, to: &mut impl Write, name: &str) -> Result<u64, Ca
 }
 
 /// Flux's rule for member names. `.` is the root itself.
-fn is_valid(name: &str) -> bool {
-    let climbs = name.split('/').any(|component| component == "..");
-    !(name.is_empty() || name.starts_with('/') || name.contains('\\') || name.contains("../") || climbs)
+fn is_valid(name: &[u8]) -> bool {
+    let climbs = name == b".." || name.ends_with(b"/..") || name.windows(3).any(|three| three == b"../");
+    !(name.is_empty() || name.starts_with(b"/") || name.contains(&b'\\') || climbs)
+}
+
+/// A name as messages show it.
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Fails once more than `left` bytes were asked for, and remembers that it did.
@@ -263,10 +281,18 @@ mod tests {
 
     /// A tar.gz of raw headers, so that names and types no well-behaved writer accepts can be tried.
     fn tarball(members: &[(&str, u8, &str)]) -> Vec<u8> {
+        let members: Vec<_> = members
+            .iter()
+            .map(|(name, kind, content)| (name.as_bytes(), *kind, *content))
+            .collect();
+        tarball_of_bytes(&members)
+    }
+
+    fn tarball_of_bytes(members: &[(&[u8], u8, &str)]) -> Vec<u8> {
         let mut tar = Vec::new();
         for (name, kind, content) in members {
             let mut header = tar::Header::new_ustar();
-            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name);
             header.set_mode(0o644);
             header.set_size(content.len() as u64);
             header.set_entry_type(tar::EntryType::new(*kind));
@@ -394,6 +420,130 @@ mod tests {
         let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
         let error = unpack(&whole[..whole.len() / 2], &dir, SMALL).unwrap_err();
         assert!(matches!(error.cause(), Cause::Tar(_) | Cause::Gzip(_)), "{error}");
+    }
+
+    /// Every path below a directory, as bytes.
+    fn paths(of: &Path) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let mut open = vec![of.to_owned()];
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                found.push(path.strip_prefix(of).unwrap().as_os_str().as_bytes().to_vec());
+                if path.is_dir() {
+                    open.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Names that are no text, short and long ones, and one with a line break in a header that has lines.
+    fn odd_names() -> Vec<Vec<u8>> {
+        let long = [&[b'n'; 120][..], b"\xff"].concat();
+        let mut names = vec![
+            b"a\xff.txt".to_vec(),
+            b"d\xfe".to_vec(),
+            b"d\xfe/x\xc3(.yaml".to_vec(),
+            b"new\nline\xff".to_vec(),
+            long,
+        ];
+        names.sort();
+        names
+    }
+
+    fn unpacked(archive: &[u8]) -> Vec<Vec<u8>> {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        unpack(archive, &dir, Limits::default()).unwrap();
+        paths(temp.path())
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_written_as_they_are() {
+        let mut archive = crate::Archive::new(Vec::new(), crate::Algorithm::Sha256);
+        archive.directory(b".").unwrap();
+        for name in odd_names() {
+            if name == b"d\xfe" {
+                archive.directory(&name).unwrap();
+            } else {
+                archive.file(&name, false, 1, |out| out.write_all(b"x")).unwrap();
+            }
+        }
+        let written = archive.finish().unwrap().writer;
+        assert_eq!(unpacked(&written), odd_names());
+        // Another reader of our archives, and another writer.
+        let temp = tempfile::tempdir().unwrap();
+        let (ours, into, theirs) = (
+            temp.path().join("ours"),
+            temp.path().join("into"),
+            temp.path().join("theirs"),
+        );
+        std::fs::write(&ours, &written).unwrap();
+        std::fs::create_dir(&into).unwrap();
+        let tar = |arguments: &[&str], file: &Path| {
+            let mut command = std::process::Command::new("tar");
+            command
+                .arg(arguments[0])
+                .arg(file)
+                .arg("-C")
+                .arg(&into)
+                .args(&arguments[1..]);
+            assert!(command.status().unwrap().success());
+        };
+        tar(&["-xzf"], &ours);
+        assert_eq!(paths(&into), odd_names());
+        tar(&["-czf", "--format=pax", "."], &theirs);
+        assert_eq!(unpacked(&std::fs::read(&theirs).unwrap()), odd_names());
+        // As some write them: in the old header.
+        let old = tarball_of_bytes(&[(b"a\xff.txt", b'0', "x")]);
+        assert_eq!(unpacked(&old), [b"a\xff.txt"]);
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_no_way_out() {
+        for name in [&b"\xff/../../x"[..], b"../\xff", b"/\xff", b"\xff\\x", b"\xff/.."] {
+            let text = format!("tar contained invalid name error {:?}", String::from_utf8_lossy(name));
+            check(&tarball_of_bytes(&[(name, b'0', "x")]), Err(&text));
+        }
+    }
+
+    #[test]
+    fn records_of_a_header_are_as_long_as_they_say() {
+        let records = |header: &str| {
+            let (mut found, mut rest) = (Vec::new(), header.as_bytes());
+            while !rest.is_empty() {
+                let (key, value, behind) = record(rest)?;
+                found.push(format!("{}={}", shown(key), shown(value)));
+                rest = behind;
+            }
+            Some(found)
+        };
+        let check = |header: &str, expected: Option<&[&str]>| {
+            let found = records(header);
+            let found = found
+                .as_ref()
+                .map(|found| found.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(found.as_deref(), expected, "{header:?}");
+        };
+        check("", Some(&[]));
+        check("9 path=a\n", Some(&["path=a"]));
+        check("12 path=a\nb\n9 path=c\n", Some(&["path=a\nb", "path=c"]));
+        check("12 path=a=b\n", Some(&["path=a=b"]));
+        for broken in [
+            "8 path=a\n",
+            "11 path=a\n",
+            "9 path=ab",
+            "9path=ab\n",
+            "x path=a\n",
+            "7 path\n",
+            "1 ",
+            "0 a=b\n",
+            "99999999999999999999999 a=b\n",
+        ] {
+            check(broken, None);
+        }
     }
 
     #[test]

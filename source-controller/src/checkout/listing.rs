@@ -1,7 +1,9 @@
 //! What an artifact is going to hold, in the order of a directory walk.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use cap_std::fs::{Dir, File};
 use git::tree::Node;
@@ -141,8 +143,10 @@ impl Listing {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let Unpacked { directory, from, to } = self.copies.get(copy).ok_or_else(missing)?;
         let below = name.strip_prefix(to.as_bytes()).ok_or_else(missing)?;
-        let below = std::str::from_utf8(below).map_err(io::Error::other)?;
-        let file = directory.open(format!("{from}{below}").trim_start_matches('/'))?;
+        let path = [from.as_bytes(), below].concat();
+        // All of it begins with a slash where all of the copy is wanted.
+        let path = path.strip_prefix(b"/").unwrap_or(&path);
+        let file = directory.open(OsStr::from_bytes(path))?;
         let size = file.metadata()?.len();
         Ok((file, size))
     }

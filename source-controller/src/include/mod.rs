@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use api::source::{Artifact, GitRepository, GitRepositoryInclude, GitRepositoryStatus};
@@ -224,11 +225,11 @@ impl Copy<'_> {
             ignore_files: Vec::new(),
         };
         let walked = match (is_directory, &*from) {
-            (true, "") => walk.directory(&directory, &to),
+            (true, "") => walk.directory(&directory, to.as_bytes()),
             (true, from) => directory
                 .open_dir(from)
-                .and_then(|directory| walk.directory(&directory, &to)),
-            (false, from) => directory.open(from).and_then(|file| walk.file(&file, &to)),
+                .and_then(|directory| walk.directory(&directory, to.as_bytes())),
+            (false, from) => directory.open(from).and_then(|file| walk.file(&file, to.into_bytes())),
         };
         walked.map_err(failed)?;
         entries.append(&mut walk.entries);
@@ -286,38 +287,37 @@ struct Walk {
 }
 
 impl Walk {
-    fn directory(&mut self, directory: &Dir, path: &str) -> io::Result<()> {
+    fn directory(&mut self, directory: &Dir, path: &[u8]) -> io::Result<()> {
         self.entries.push(Entry {
-            name: path.as_bytes().to_vec(),
+            name: path.to_vec(),
             content: Content::Directory,
         });
         for entry in directory.entries()? {
             let entry = entry?;
-            // Unpacked names are text.
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let below = format!("{path}/{name}");
+            let name = entry.file_name();
+            let below = [path, b"/", name.as_bytes()].concat();
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 self.directory(&entry.open_dir()?, &below)?;
             } else if kind.is_file() {
                 let file = entry.open()?;
-                self.file(&file, &below)?;
+                self.file(&file, below)?;
                 if name == ignore::FILE {
                     let mut content = Vec::new();
                     file.take(checkout::MAX_IGNORE_FILE as u64).read_to_end(&mut content)?;
-                    let content = String::from_utf8_lossy(&content).into_owned();
-                    self.ignore_files.push((path.to_owned(), content));
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    self.ignore_files.push((text(path), text(&content)));
                 }
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, file: &File, path: &str) -> io::Result<()> {
+    fn file(&mut self, file: &File, path: Vec<u8>) -> io::Result<()> {
         let executable = file.metadata()?.mode() & 0o111 != 0;
         let source = Source::Copy(self.copy);
         self.entries.push(Entry {
-            name: path.as_bytes().to_vec(),
+            name: path,
             content: Content::File { source, executable },
         });
         Ok(())

@@ -167,6 +167,57 @@ fn an_artifact_goes_where_the_spec_says() {
 }
 
 #[test]
+fn names_that_are_no_text_stay_as_they_are() {
+    let names = [
+        &b"d\xfe"[..],
+        b"d\xfe/.sourceignore",
+        b"d\xfe/a\xff.txt",
+        b"d\xfe/b\xff.txt",
+        b"x\xc3(",
+    ];
+    let mut packed = Archive::new(tempfile::tempfile().unwrap(), Algorithm::Sha256);
+    packed.directory(b".").unwrap();
+    packed.directory(names[0]).unwrap();
+    for name in &names[1..] {
+        let content = if name.ends_with(b"e") { &b"b*"[..] } else { name };
+        let added = packed.file(name, false, content.len() as u64, |out| out.write_all(content));
+        added.unwrap();
+    }
+    let packed = packed.finish().unwrap();
+    let mut file = packed.writer;
+    file.rewind().unwrap();
+    let include: GitRepositoryInclude = serde_json::from_value(json!({"repository": {"name": "lib"}})).unwrap();
+    let copy = Copy {
+        include: &include,
+        artifact: &about("gitrepository/ns/lib/a.tar.gz", &packed.digest.to_string()),
+        limits: LIMITS,
+    };
+    let (mut listing, into) = (Listing::default(), tempfile::tempdir().unwrap());
+    copy.add(&mut listing, Ok(File::from_std(file)), into.path()).unwrap();
+    listing.select(None).unwrap();
+    // What was merged, archived beside nothing else.
+    let empty = tempfile::tempdir().unwrap();
+    let objects = gix::odb::at(empty.path(), gix::hash::Kind::Sha1).unwrap();
+    let root = gix::objs::Write::write(&objects, &gix::objs::Tree { entries: Vec::new() }).unwrap();
+    let tree = git::Tree::open(empty.path(), root).unwrap();
+    let bounds = checkout::Bounds {
+        whole: LIMITS,
+        file: LIMITS.bytes,
+    };
+    let mut archive = Archive::new(Vec::new(), Algorithm::Sha256);
+    checkout::archive(&tree, &listing, bounds, &mut archive).unwrap();
+    let (bytes, into) = (archive.finish().unwrap().writer, tempfile::tempdir().unwrap());
+    let into_dir = Dir::open_ambient_dir(into.path(), cap_std::ambient_authority()).unwrap();
+    artifact::unpack(&bytes[..], &into_dir, LIMITS).unwrap();
+    let at = |name: &[u8]| into.path().join("lib").join(std::ffi::OsStr::from_bytes(name));
+    for name in [names[2], names[4]] {
+        assert_eq!(std::fs::read(at(name)).unwrap(), name);
+    }
+    assert!(at(names[1]).exists());
+    assert!(!at(names[3]).exists(), "its own rules leave it out");
+}
+
+#[test]
 fn what_is_in_the_way_is_told() {
     let conflict = |from: &str, to: &str, shown: &str, what: &str| {
         format!(

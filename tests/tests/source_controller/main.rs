@@ -43,6 +43,7 @@
 //! | equal versions | `reference::versions_that_differ_in_build_metadata_only_are_told_apart_by_time` |
 //! | none of these is there | `reference::references_that_are_not_there_are_named` |
 //! | no commit at all | `bad_input::an_empty_repository_is_waited_for` |
+//! | servers that can little, and what a fetch costs: the log | `reference::what_a_server_cannot_do_and_what_a_fetch_costs_is_in_the_log` |
 //! | nothing has moved: no clone, no write | `reference::a_remote_that_did_not_move_is_only_listed` |
 //! | nothing has moved, the status is that of an older release | `git` `cache::what_has_not_moved_costs_a_greeting_and_one_question` |
 //! | nothing has moved, `spec.ignore` has changed | `artifact::what_is_ignored_stays_out` |
@@ -56,6 +57,7 @@
 //! | `spec.ignore`, `.sourceignore`, also of directories | `artifact::what_is_ignored_stays_out`, and the same |
 //! | the dialect of patterns, the reading of files | unit `ignore::*` |
 //! | links | `bad_input::links_never_reach_an_artifact` |
+//! | names that are no text, of an include too | `archives`, unit `include::names_that_are_no_text_stay_as_they_are` |
 //! | names that do harm | `trees::names_that_would_do_harm_are_refused_with_their_path` |
 //! | files over the limit | `bad_input::a_file_over_the_limit_is_named_and_the_artifact_before_stays` |
 //! | submodules | `access::a_key_opens_over_ssh_and_submodules_come_along`, `git` `submodules::*` |

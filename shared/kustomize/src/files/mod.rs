@@ -27,10 +27,11 @@ pub trait Files {
     /// What is at `path`, symbolic links followed; none when there is nothing or the link leads out of the tree.
     fn kind(&self, path: &str) -> Option<FileKind>;
 
-    /// The names in the directory `path`, sorted.
+    /// The names in the directory `path`, sorted. A file whose name is no text may be left out if it is no manifest by its
+    /// ending: nothing in a build can name it.
     ///
     /// # Errors
-    /// When `path` is not a directory of the tree.
+    /// When `path` is not a directory of the tree, or anything else in it has a name that is no text.
     fn list(&self, path: &str) -> Result<Vec<String>, FileError>;
 
     /// The path with every symbolic link resolved, so that one file has one name.
