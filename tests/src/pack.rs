@@ -1,11 +1,12 @@
 //! Packs of objects, written byte by byte: what git itself would never make, hostile servers send.
 
-use std::io::Write;
-
 use anyhow::Result;
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use sha1::{Digest, Sha1};
+
+use writer::{Writer, varint};
+
+#[path = "../../shared/git/fuzz/src/writer.rs"]
+pub mod writer;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,42 +37,26 @@ impl Kind {
     }
 }
 
-/// The number of the kind that is a change of another object in the same pack.
-const DELTA: u8 = 6;
-
 /// A pack in the making.
-#[derive(Clone, Debug)]
-pub struct Pack {
-    bytes: Vec<u8>,
-    count: u32,
-}
-
-impl Default for Pack {
-    fn default() -> Self {
-        Self {
-            bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec(),
-            count: 0,
-        }
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct Pack(Writer);
 
 impl Pack {
     /// Adds an object; its offset, for changes of it, is given back.
     pub fn add(&mut self, kind: Kind, content: &[u8]) -> Result<usize> {
-        self.add_claiming(kind, content.len(), content)
+        let place = self.0.place();
+        self.add_claiming(kind, content.len() as u64, content)?;
+        Ok(place)
     }
 
     /// Adds an object that says of itself that it has so many bytes.
-    pub fn add_claiming(&mut self, kind: Kind, size: usize, content: &[u8]) -> Result<usize> {
-        let offset = self.begin(kind.number(), size);
-        self.deflate(content)?;
-        Ok(offset)
+    pub fn add_claiming(&mut self, kind: Kind, size: u64, content: &[u8]) -> Result<()> {
+        Ok(self.0.object(kind.number(), size, content)?)
     }
 
     /// Adds a change of the object at `base`: the same bytes but for the first four.
     pub fn add_changed(&mut self, base: usize, size: usize, start: [u8; 4]) -> Result<usize> {
-        let mut delta = varint(size);
-        delta.extend(varint(size));
+        let mut delta = varint(size as u64).repeat(2);
         delta.push(4);
         delta.extend(start);
         // Copies the rest in pieces as large as can be written.
@@ -83,61 +68,15 @@ impl Pack {
             delta.extend(&u32::try_from(length)?.to_le_bytes()[..3]);
             at += length;
         }
-        let offset = self.begin(DELTA, delta.len());
-        let mut distance = offset - base;
-        let mut digits = vec![u8::try_from(distance & 0x7f)?];
-        distance >>= 7;
-        while distance > 0 {
-            distance -= 1;
-            digits.push(0x80 | u8::try_from(distance & 0x7f)?);
-            distance >>= 7;
-        }
-        self.bytes.extend(digits.iter().rev());
-        self.deflate(&delta)?;
-        Ok(offset)
+        let place = self.0.place();
+        self.0.change_of_place((place - base) as u64, &delta)?;
+        Ok(place)
     }
 
     /// The pack, claiming to hold `count` objects or else as many as it does.
-    pub fn finish(mut self, count: Option<u32>) -> Vec<u8> {
-        let count = count.unwrap_or(self.count).to_be_bytes();
-        self.bytes[8..12].copy_from_slice(&count);
-        let checksum = Sha1::digest(&self.bytes);
-        self.bytes.extend(checksum);
-        self.bytes
-    }
-
-    fn begin(&mut self, kind: u8, size: usize) -> usize {
-        let offset = self.bytes.len();
-        self.count += 1;
-        let mut rest = size >> 4;
-        let first = (kind << 4) | (size & 0xf) as u8;
-        self.bytes.push(if rest > 0 { first | 0x80 } else { first });
-        while rest > 0 {
-            let digit = (rest & 0x7f) as u8;
-            rest >>= 7;
-            self.bytes.push(if rest > 0 { digit | 0x80 } else { digit });
-        }
-        offset
-    }
-
-    fn deflate(&mut self, content: &[u8]) -> Result<()> {
-        let mut encoder = ZlibEncoder::new(&mut self.bytes, Compression::fast());
-        encoder.write_all(content)?;
-        encoder.finish()?;
-        Ok(())
-    }
-}
-
-fn varint(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let digit = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            bytes.push(digit);
-            return bytes;
-        }
-        bytes.push(digit | 0x80);
+    pub fn finish(self, count: Option<u32>) -> Vec<u8> {
+        let count = count.unwrap_or(self.0.count());
+        self.0.finish(count, |bytes| Sha1::digest(bytes).to_vec())
     }
 }
 
@@ -168,6 +107,7 @@ pub fn commit(file: &[u8]) -> Result<(Pack, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::process::{Command, Stdio};
 
     #[test]

@@ -8,6 +8,7 @@ pub mod pack;
 pub mod revision;
 pub mod semver;
 pub mod url;
+pub mod writer;
 
 /// What a target does with an input.
 pub type Check = fn(&[u8]);

@@ -3,23 +3,25 @@
 //! taken; what is refused leaves nothing behind.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write as _};
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use git::pack::{self, Pack, Packs, Reader};
 use gix::ObjectId;
 use gix::hash::Kind;
 use gix::objs::Kind as What;
+
+use super::writer::{Writer, varint};
 
 /// The largest object.
 const LIMIT: u64 = 300;
 /// No more packs and entries than this in one recipe.
 const MOST_PACKS: usize = 4;
 const MOST_ENTRIES: usize = 40;
+/// Why nothing that is written fails.
+const MEMORY: &str = "memory takes it";
 
 /// A recipe: its first byte says which hash the packs have and whether a stream follows as it is.
 pub fn check(input: &[u8]) {
@@ -81,17 +83,17 @@ impl Made {
         };
         // What stands here, for deltas that count backwards.
         let mut places: Vec<(usize, ObjectId)> = Vec::new();
-        let mut entries = 0u32;
-        let mut body = b"PACK\0\0\0\x02\0\0\0\0".to_vec();
-        while !recipe.0.is_empty() && (entries as usize) < MOST_ENTRIES {
-            let here = body.len();
+        let mut pack = Writer::default();
+        while !recipe.0.is_empty() && (pack.count() as usize) < MOST_ENTRIES {
+            let here = pack.place();
             let operation = recipe.byte() % 10;
             match operation {
                 0..=3 => {
                     let what = [What::Blob, What::Tree, What::Commit, What::Tag][usize::from(operation)];
                     let content = recipe.bytes();
-                    head(&mut body, [3, 2, 1, 4][usize::from(operation)], content.len() as u64);
-                    body.extend(deflated(&content));
+                    let number = [3, 2, 1, 4][usize::from(operation)];
+                    let written = pack.object(number, content.len() as u64, &content);
+                    written.expect(MEMORY);
                     places.push((here, made.add(kind, what, content)));
                 }
                 // Deltas as they should be: to a place in this pack, or to a name in any.
@@ -112,51 +114,42 @@ impl Made {
                         .expect("it was made");
                     let (what, from) = (*what, content.clone());
                     let (delta, content) = delta(recipe, &from);
-                    match by_place {
-                        Some((place, _)) => {
-                            head(&mut body, 6, delta.len() as u64);
-                            distance(&mut body, (here - place) as u64);
-                        }
-                        None => {
-                            head(&mut body, 7, delta.len() as u64);
-                            body.extend(base.as_slice());
-                        }
-                    }
-                    body.extend(deflated(&delta));
+                    let written = match by_place {
+                        Some((place, _)) => pack.change_of_place((here - place) as u64, &delta),
+                        None => pack.change_of_name(base.as_slice(), &delta),
+                    };
+                    written.expect(MEMORY);
                     made.is_sound &= content.len() as u64 <= LIMIT && delta.len() as u64 <= LIMIT;
                     places.push((here, made.add(kind, what, content)));
                 }
                 // A delta of any form, to any place or name.
                 6 => {
                     let (back, delta) = (u64::from(recipe.byte()), recipe.bytes());
-                    head(&mut body, 6, delta.len() as u64);
-                    distance(&mut body, back);
-                    body.extend(deflated(&delta));
+                    pack.change_of_place(back, &delta).expect(MEMORY);
                     made.is_sound = false;
                 }
                 7 => {
                     let (name, delta) = (recipe.byte(), recipe.bytes());
-                    head(&mut body, 7, delta.len() as u64);
                     let known = made.objects.keys().chain(older.keys()).nth(usize::from(name));
                     let none = vec![name; kind.len_in_bytes()];
-                    body.extend(known.map_or(none.as_slice(), |id| id.as_slice()));
-                    body.extend(deflated(&delta));
+                    let name = known.map_or(none.as_slice(), |id| id.as_slice());
+                    pack.change_of_name(name, &delta).expect(MEMORY);
                     made.is_sound = false;
                 }
                 // Bytes that are perhaps an entry, or half of one, or several.
                 8 => {
-                    body.extend(recipe.bytes());
+                    pack.raw(&recipe.bytes());
                     made.is_sound = false;
                 }
                 _ => break,
             }
-            entries += 1;
         }
-        body[8..12].copy_from_slice(&entries.to_be_bytes());
-        let mut sum = gix::hash::hasher(kind);
-        sum.update(&body);
-        body.extend(sum.try_finalize().expect("no collision").as_slice());
-        made.stream = body;
+        let count = pack.count();
+        made.stream = pack.finish(count, |bytes| {
+            let mut sum = gix::hash::hasher(kind);
+            sum.update(bytes);
+            sum.try_finalize().expect("no collision").as_slice().to_vec()
+        });
         made
     }
 
@@ -166,43 +159,6 @@ impl Made {
         self.objects.insert(id, (what, content));
         id
     }
-}
-
-fn deflated(content: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(content).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
-}
-
-fn head(out: &mut Vec<u8>, kind: u8, mut size: u64) {
-    let mut byte = (kind << 4) | (size & 15) as u8;
-    size >>= 4;
-    while size > 0 {
-        out.push(byte | 0x80);
-        byte = (size & 0x7f) as u8;
-        size >>= 7;
-    }
-    out.push(byte);
-}
-
-fn distance(out: &mut Vec<u8>, mut value: u64) {
-    let mut bytes = vec![(value & 0x7f) as u8];
-    value >>= 7;
-    while value > 0 {
-        value -= 1;
-        bytes.push(0x80 | (value & 0x7f) as u8);
-        value >>= 7;
-    }
-    bytes.reverse();
-    out.extend(bytes);
-}
-
-fn size(out: &mut Vec<u8>, mut value: usize) {
-    while value > 0x7f {
-        out.push(0x80 | (value & 0x7f) as u8);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// A delta of up to four parts, copied and inserted ones, and what it makes of its base.
@@ -226,11 +182,8 @@ fn delta(recipe: &mut Recipe<'_>, base: &[u8]) -> (Vec<u8>, Vec<u8>) {
             }
         }
     }
-    let mut delta = Vec::new();
-    size(&mut delta, base.len());
-    size(&mut delta, result.len());
-    delta.extend(instructions);
-    (delta, result)
+    let sizes = [varint(base.len() as u64), varint(result.len() as u64)].concat();
+    ([sizes, instructions].concat(), result)
 }
 
 /// A directory that takes packs.

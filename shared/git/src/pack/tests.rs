@@ -6,16 +6,20 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use gix::ObjectId;
 use gix::hash::Kind;
 
 use super::receive::receive_within;
 use super::*;
 use crate::memory::Meter;
+use writer::{Writer, varint};
+
+#[path = "../../fuzz/src/writer.rs"]
+mod writer;
 
 const LIMIT: u64 = 1000;
+/// The number of the kind of objects that are the content of a file.
+const BLOB: u8 = 3;
 
 /// An entry of a pack made by hand.
 enum Made<'a> {
@@ -34,73 +38,34 @@ fn blob(content: &[u8]) -> ObjectId {
     gix::objs::compute_hash(Kind::Sha1, gix::objs::Kind::Blob, content).unwrap()
 }
 
-fn head(out: &mut Vec<u8>, kind: u8, mut size: u64) {
-    let mut byte = (kind << 4) | (size & 15) as u8;
-    size >>= 4;
-    while size > 0 {
-        out.push(byte | 0x80);
-        byte = (size & 0x7f) as u8;
-        size >>= 7;
-    }
-    out.push(byte);
-}
-
-fn distance(out: &mut Vec<u8>, mut value: u64) {
-    let mut bytes = vec![(value & 0x7f) as u8];
-    value >>= 7;
-    while value > 0 {
-        value -= 1;
-        bytes.push(0x80 | (value & 0x7f) as u8);
-        value >>= 7;
-    }
-    bytes.reverse();
-    out.extend(bytes);
-}
-
-fn compressed(content: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(content).unwrap();
-    encoder.finish().unwrap()
-}
-
 /// A pack of these entries.
 fn pack(entries: &[Made<'_>]) -> Vec<u8> {
-    let mut out = b"PACK\0\0\0\x02".to_vec();
-    out.extend((entries.len() as u32).to_be_bytes());
+    let mut out = Writer::default();
     let mut starts = Vec::new();
     for entry in entries {
-        starts.push(out.len());
-        let content = match *entry {
-            Made::Blob(content) => {
-                head(&mut out, 3, content.len() as u64);
-                content
-            }
-            Made::Lying(size, content) => {
-                head(&mut out, 3, size);
-                content
-            }
+        let here = out.place();
+        starts.push(here);
+        let written = match *entry {
+            Made::Blob(content) => out.object(BLOB, content.len() as u64, content),
+            Made::Lying(size, content) => out.object(BLOB, size, content),
             Made::Back(back, delta) => {
-                let here = out.len();
-                head(&mut out, 6, delta.len() as u64);
-                distance(&mut out, (here - starts[starts.len() - 1 - back]) as u64);
-                delta
+                let distance = here - starts[starts.len() - 1 - back];
+                out.change_of_place(distance as u64, delta)
             }
-            Made::Named(id, delta) => {
-                head(&mut out, 7, delta.len() as u64);
-                out.extend(id.as_slice());
-                delta
-            }
+            Made::Named(id, delta) => out.change_of_name(id.as_slice(), delta),
             Made::Raw(bytes) => {
-                out.extend(bytes);
-                continue;
+                out.raw(bytes);
+                Ok(())
             }
         };
-        out.extend(compressed(content));
+        written.unwrap();
     }
-    let mut sum = Sum::new(Kind::Sha1);
-    sum.update(&out);
-    out.extend(sum.finish());
-    out
+    let count = out.count();
+    out.finish(count, |bytes| {
+        let mut sum = Sum::new(Kind::Sha1);
+        sum.update(bytes);
+        sum.finish()
+    })
 }
 
 /// A directory that takes packs.
@@ -260,7 +225,7 @@ fn bombs_are_refused() {
     check(&[Made::Lying(10, b"x")], "does not have the size it says");
     check(&[Made::Lying(1, &[0; 900])], "does not have the size it says");
     // A small delta that makes much of little.
-    let large: &[u8] = &[10, 0xe9, 0x07, 0x90, 10];
+    let large = &[&[10][..], &varint(1001), &[0x90, 10]].concat();
     check(
         &[Made::Blob(b"0123456789"), Made::Back(1, large)],
         "an object has 1001 bytes, more than 1000",
