@@ -430,7 +430,39 @@ fn a_success_takes_back_whatever_failed_before() {
 
 #[test]
 fn ready_repeats_the_condition_that_tells_most() {
-    let check = |conditions: &[(&str, Verdict)], expected: Option<&str>| {
+    let (yes, no) = (Verdict::True, Verdict::False);
+    // The gravest first, then what is good.
+    let all = [
+        (STORAGE_OPERATION_FAILED, yes),
+        (FETCH_FAILED, yes),
+        (INCLUDE_UNAVAILABLE, yes),
+        (ARTIFACT_OUTDATED, yes),
+        (ARTIFACT_IN_STORAGE, yes),
+        (SOURCE_VERIFIED, yes),
+    ];
+    let cases: [(&[(&str, Verdict)], Option<&str>); 15] = [
+        (&[], None),
+        (&all, Some("False OfStorageOperationFailed")),
+        (&all[1..], Some("False OfFetchFailed")),
+        (&all[2..], Some("False OfIncludeUnavailable")),
+        (&all[3..], Some("False OfArtifactOutdated")),
+        (&all[4..], Some("True OfArtifactInStorage")),
+        (&all[5..], Some("True OfSourceVerified")),
+        (&[(STALLED, yes), all[4]], Some("False OfStalled")),
+        (&[(RECONCILING, yes), all[4]], Some("False OfReconciling")),
+        (&[(RECONCILING, yes), all[3]], Some("False OfArtifactOutdated")),
+        // What is not good.
+        (&[(ARTIFACT_IN_STORAGE, no)], Some("False OfArtifactInStorage")),
+        (&[(ARTIFACT_IN_STORAGE, no), all[5]], Some("False OfArtifactInStorage")),
+        (&[(ARTIFACT_IN_STORAGE, no), all[1]], Some("False OfFetchFailed")),
+        // A signature outweighs everything.
+        (
+            &[(SOURCE_VERIFIED, no), (ARTIFACT_IN_STORAGE, no)],
+            Some("False OfSourceVerified"),
+        ),
+        (&[(SOURCE_VERIFIED, no), all[0]], Some("False OfSourceVerified")),
+    ];
+    for (conditions, expected) in cases {
         let mut object = Object::new();
         for (kind, verdict) in conditions {
             object.draft().set(kind, *verdict, &format!("Of{kind}"), "text");
@@ -439,52 +471,5 @@ fn ready_repeats_the_condition_that_tells_most() {
         let ready = conditions::get(&object.status.conditions, READY);
         let found = ready.map(|ready| format!("{} {}", ready.status, ready.reason));
         assert_eq!(found.as_deref(), expected, "{conditions:?}");
-    };
-    let (yes, no) = (Verdict::True, Verdict::False);
-    check(&[], None);
-    check(
-        &[(ARTIFACT_IN_STORAGE, yes), (SOURCE_VERIFIED, yes)],
-        Some("True OfArtifactInStorage"),
-    );
-    check(&[(SOURCE_VERIFIED, yes)], Some("True OfSourceVerified"));
-    // What is bad, the gravest first.
-    let bad = [
-        (STORAGE_OPERATION_FAILED, yes),
-        (FETCH_FAILED, yes),
-        (INCLUDE_UNAVAILABLE, yes),
-        (ARTIFACT_OUTDATED, yes),
-        (ARTIFACT_IN_STORAGE, yes),
-        (SOURCE_VERIFIED, yes),
-    ];
-    check(&bad, Some("False OfStorageOperationFailed"));
-    check(&bad[1..], Some("False OfFetchFailed"));
-    check(&bad[2..], Some("False OfIncludeUnavailable"));
-    check(&bad[3..], Some("False OfArtifactOutdated"));
-    check(&[(STALLED, yes), (ARTIFACT_IN_STORAGE, yes)], Some("False OfStalled"));
-    check(
-        &[(RECONCILING, yes), (ARTIFACT_IN_STORAGE, yes)],
-        Some("False OfReconciling"),
-    );
-    check(
-        &[(RECONCILING, yes), (ARTIFACT_OUTDATED, yes)],
-        Some("False OfArtifactOutdated"),
-    );
-    // What is not good.
-    check(
-        &[(ARTIFACT_IN_STORAGE, no), (SOURCE_VERIFIED, yes)],
-        Some("False OfArtifactInStorage"),
-    );
-    check(
-        &[(ARTIFACT_IN_STORAGE, no), (FETCH_FAILED, yes)],
-        Some("False OfFetchFailed"),
-    );
-    // A signature outweighs everything.
-    check(
-        &[(SOURCE_VERIFIED, no), (ARTIFACT_IN_STORAGE, no)],
-        Some("False OfSourceVerified"),
-    );
-    check(
-        &[(SOURCE_VERIFIED, no), (STORAGE_OPERATION_FAILED, yes)],
-        Some("False OfSourceVerified"),
-    );
+    }
 }
