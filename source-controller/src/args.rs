@@ -1,4 +1,5 @@
-//! The flags of the source controller: Flux's names, defaults and environment variables, and, for Git, limits and a cache of our own.
+//! The flags of the source controller: Flux's names, defaults and environment variables, and, for Git, limits and a cache of
+//! our own.
 //!
 //! What a flag does not do yet its help says; it is accepted so that Flux's manifests work as they are.
 

@@ -136,8 +136,11 @@ impl Reconcile for GitRepositories {
             self.has_includes.store(true, Ordering::Relaxed);
         }
         if self.has_includes.load(Ordering::Relaxed) {
-            let including = |other: &GitRepository| (!other.spec.include.is_empty()).then(|| other.clone());
             let namespace = object.namespace().unwrap_or_default();
+            let including = |other: &GitRepository| {
+                let is_one = !other.spec.include.is_empty() && other.namespace().as_deref() == Some(&*namespace);
+                is_one.then(|| other.clone())
+            };
             for name in include::includers(object, &self.objects.select(including)) {
                 self.trigger.wake(&namespace, &name);
             }

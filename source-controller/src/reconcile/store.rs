@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::meta::Time;
 use api::meta::key::{COMMIT_AUTHOR, COMMIT_SUBJECT, COMMIT_TIME};
 use api::source::{Artifact, GitRepository, GitRepositoryInclude};
-use artifact::Scratch;
+use artifact::{Scratch, scratch};
 use git::client::{self, Commit};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -99,8 +99,8 @@ struct Includes {
 }
 
 impl Includes {
-    /// Unpacks and merges them; where they lie as long as they are needed.
-    fn add(&self, listing: &mut Listing) -> Result<Vec<TempDir>, Failure> {
+    /// Unpacks and merges them; where they lie as long as they are needed, and the place in which they do.
+    fn add(&self, listing: &mut Listing) -> Result<Vec<(TempDir, Arc<scratch::Place>)>, Failure> {
         let mut unpacked = Vec::new();
         for (include, artifact) in &self.all {
             let place = self.scratch.place().map_err(client::Error::WorkDirectory)?;
@@ -114,7 +114,7 @@ impl Includes {
             };
             let file = self.storage.open_file(&owner, &artifact.path);
             copy.add(listing, file, directory.path())?;
-            unpacked.push(directory);
+            unpacked.push((directory, place));
         }
         Ok(unpacked)
     }
