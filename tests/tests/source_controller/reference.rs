@@ -1,8 +1,12 @@
 //! `spec.ref`: which revision is taken and how it is written, and that a remote that did not move is only asked.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 use api::source::GitRepository;
 use serde_json::{Value, json};
+use tests::controllers::Controller;
+use tests::git_server::Dialect;
 use tests::repo::Repo;
 use tests::scenario::Scenario;
 
@@ -205,5 +209,39 @@ async fn a_remote_that_did_not_move_is_only_listed() -> Result<()> {
         (format!("main@sha1:{amended}"), before.digest)
     );
     assert_ne!(amended, commit);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_server_cannot_do_and_what_a_fetch_costs_is_in_the_log() -> Result<()> {
+    let s = builder("log")
+        .flag(Controller::Source, "--log-level=debug")
+        .start()
+        .await?;
+    let repo = s.git.create("app")?;
+    let commit = repo.commit_files("one", &[("a", "1")])?;
+    let dialect = Dialect {
+        version: Some(0),
+        without: vec!["shallow"],
+    };
+    s.git.set_dialect("app", dialect);
+    stored(&s, "app", repo.url(), json!({})).await?;
+    let log = fs::read_to_string(s.controllers.log(Controller::Source))?;
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let line = |text: &str| lines.iter().find(|line| line["msg"] == text).context(text.to_owned());
+    for text in [
+        "the server lacks version 2 of the protocol: all references come at once",
+        "the server lacks shallow: the history is fetched",
+    ] {
+        let line = line(text)?;
+        assert_eq!((&line["level"], &line["remote"]), (&json!("debug"), &json!(repo.url())));
+    }
+    let fetched = line("fetched a commit")?;
+    assert_eq!(fetched["revision"], json!(format!("main@sha1:{commit}")));
+    assert!(fetched["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{fetched}");
+    assert!(
+        fetched["milliseconds"].is_u64() && fetched["name"] == "app",
+        "{fetched}"
+    );
     Ok(())
 }
