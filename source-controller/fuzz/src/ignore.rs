@@ -92,12 +92,10 @@ impl<'a> Case<'a> {
         for text in self.texts() {
             let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
             let is_pattern = |line: &&str| !line.starts_with(['#', '!']) && !line.trim().is_empty();
-            let opposites: Vec<_> = lines.filter(is_pattern).map(|line| format!("!{line}")).collect();
-            let (both, defaults) = (
-                format!("{text}\n{}", opposites.join("\n")),
-                Rules::new(&[], Some(SOMETHING)),
-            );
-            let both = Rules::new(&[], Some(&both));
+            // A carriage return at the end of a pattern stays, since there is one behind it.
+            let opposites: String = lines.filter(is_pattern).map(|line| format!("!{line}\r\n")).collect();
+            let defaults = Rules::new(&[], Some(SOMETHING));
+            let both = Rules::new(&[], Some(&format!("{text}\n{opposites}")));
             for path in self.paths.iter().filter(|_| !opposites.is_empty()) {
                 assert!(!excludes(&both, path) || excludes(&defaults, path), "{path:?}");
             }

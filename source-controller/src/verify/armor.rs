@@ -121,14 +121,12 @@ pub fn signature(text: &[u8], label: &str) -> Result<Vec<u8>, Error> {
         });
     }
     let text = text.trim_ascii();
-    if !text.starts_with(BEGIN.as_bytes()) {
+    // What stands before a block is passed over where there may be several; here the block has to begin at once.
+    if Lines(text).next().and_then(|line| marker(line, BEGIN)) != Some(label) {
         return Err(Error::NoBegin);
     }
     let mut lines = Lines(text);
     let block = next(&mut lines).ok_or(Error::NoBegin)??;
-    if block.label != label {
-        return Err(Error::NoBegin);
-    }
     if !lines.0.trim_ascii().is_empty() {
         return Err(Error::TextBeside);
     }
@@ -239,6 +237,8 @@ mod tests {
         check(&format!("{begin}\naGVsbG8\nComment: x\n{end}"), Err(Error::NotBase64));
         check(&format!("{begin}\naGV=bG8=\n{end}"), Err(Error::NotBase64));
         check(&format!("text\n{begin}\naGVsbG8=\n{end}"), Err(Error::NoBegin));
+        let almost = "-----BEGIN PGP SIGNATURE\n";
+        check(&format!("{almost}{begin}\naGVsbG8=\n{end}"), Err(Error::NoBegin));
         check(&format!("{begin}\naGVsbG8=\n{end}text"), Err(Error::TextBeside));
         check(
             &format!("{begin}\naGVsbG8=\n{end}{begin}\naGVsbG8=\n{end}"),
