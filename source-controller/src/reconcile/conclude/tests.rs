@@ -430,6 +430,7 @@ fn a_success_takes_back_whatever_failed_before() {
 
 #[test]
 fn ready_repeats_the_condition_that_tells_most() {
+    type Case<'a> = (&'a [(&'a str, Verdict)], Option<&'a str>);
     let (yes, no) = (Verdict::True, Verdict::False);
     // The gravest first, then what is good.
     let all = [
@@ -440,7 +441,7 @@ fn ready_repeats_the_condition_that_tells_most() {
         (ARTIFACT_IN_STORAGE, yes),
         (SOURCE_VERIFIED, yes),
     ];
-    let cases: [(&[(&str, Verdict)], Option<&str>); 15] = [
+    let cases: [Case; 15] = [
         (&[], None),
         (&all, Some("False OfStorageOperationFailed")),
         (&all[1..], Some("False OfFetchFailed")),
