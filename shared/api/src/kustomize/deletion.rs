@@ -56,8 +56,10 @@ impl Kustomization {
         if entries.is_empty() {
             return None;
         }
+        // A plan that nobody confirmed has no number that counts: what is confirmed in its place takes it.
+        let last = status.changes.iter().rfind(|change| !change.pending);
         let mut change = Change {
-            seq: status.changes.last().map_or(0, |last| last.seq) + 1,
+            seq: last.map_or(0, |last| last.seq) + 1,
             time,
             revision: status.last_applied_revision.clone().unwrap_or_default(),
             origin_revision: status.last_applied_origin_revision.clone(),
@@ -115,6 +117,39 @@ mod tests {
         });
         let expected = expected.map(|lines| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_deletion_follows_the_last_change_that_was_confirmed() {
+        let number = |ring: &[(i64, bool)]| {
+            let mut object = Kustomization::new("app", spec(true, None, false));
+            object.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+            let changes = ring.iter().map(|(seq, pending)| Change {
+                seq: *seq,
+                time: Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH),
+                revision: String::new(),
+                origin_revision: None,
+                action: ChangeKind::Apply,
+                entries: Vec::new(),
+                pending: *pending,
+                truncated: None,
+            });
+            object.status = Some(KustomizationStatus {
+                inventory: Some(ResourceInventory {
+                    entries: vec![ResourceRef {
+                        id: "apps_web__ConfigMap".into(),
+                        version: "v1".into(),
+                    }],
+                }),
+                changes: changes.collect(),
+                ..KustomizationStatus::default()
+            });
+            object.deletion().map(|change| change.seq)
+        };
+        assert_eq!(number(&[]), Some(1));
+        assert_eq!(number(&[(4, false), (5, false)]), Some(6));
+        assert_eq!(number(&[(5, false), (6, true)]), Some(6));
+        assert_eq!(number(&[(1, true)]), Some(1));
     }
 
     #[test]
