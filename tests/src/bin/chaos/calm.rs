@@ -19,7 +19,7 @@ use crate::plan::{Drift, Edit};
 use crate::replicas::lease;
 use crate::stage::Stage;
 use crate::told::{self, Message};
-use crate::world::{HOME, Key, Kind, MADE, OWNER, OWNER_NAMESPACE, difference};
+use crate::world::{HOME, Key, Kind, MADE, MORTAL, OWNER, OWNER_NAMESPACE, difference};
 
 /// The most violations that one calm tells.
 const MOST_TOLD: usize = 12;
@@ -73,7 +73,7 @@ impl Stage {
         self.look_back()
     }
 
-    /// Somebody changes objects while nothing else goes wrong.
+    /// Somebody changes objects and deletes a Kustomization while nothing else goes wrong.
     async fn drill(&self) -> Result<()> {
         const DRIFTS: [Drift; 5] = [Drift::Value, Drift::Key, Drift::Labels, Drift::Delete, Drift::Replace];
         let first = usize::try_from(self.account.counted("calms")).unwrap_or_default() * DRIFTS.len();
@@ -98,9 +98,14 @@ impl Stage {
                 }
                 Err(error) => self.account.violate("drift is mended in time", &format!("{error:#}")),
             }
-            Ok(())
+            anyhow::Ok(())
         });
-        futures::future::try_join_all(drills).await.map(drop)
+        futures::future::try_join_all(drills).await?;
+        // Objects go with their Kustomization, and that has to be told.
+        let mortal = self.observer.flux("Kustomization").get(&format!("k{MORTAL}")).await?;
+        self.observer.ends_in_calm(&mortal.metadata.uid.unwrap_or_default());
+        self.recreate().await;
+        Ok(())
     }
 
     /// Looks until nothing is wrong; false if that never came.
@@ -144,9 +149,10 @@ impl Stage {
         let (messages, _) = told::first_of_each(&messages);
         wrong.extend(self.ends(&cluster, &messages));
         let seen = self.observer.seen();
-        let missing = told::untold_changes(&messages, &seen).into_iter();
         let reigns = self.book.reigns(&lease(Controller::Notification));
+        let missing = told::untold_changes(&messages, &seen, &reigns).into_iter();
         let missing = missing.chain(told::untold_failures(&messages, &seen, &reigns, Instant::now()));
+        let missing = missing.chain(told::untold_deletions(&messages, &seen, &reigns));
         wrong.extend(missing.map(|text| ("every terminal transition is told", text)));
         for controller in self.replicas.leaderless() {
             wrong.push(("the cluster comes to rest", format!("no {controller} leads")));
@@ -155,6 +161,12 @@ impl Stage {
             wrong.push(("the cluster comes to rest", "inventories still change".to_owned()));
         }
         Ok(wrong)
+    }
+
+    /// How many deletions of Kustomizations had to be told so far.
+    pub fn deletions_to_be_told(&self) -> u64 {
+        let reigns = self.book.reigns(&lease(Controller::Notification));
+        told::known_deletions(&self.observer.seen(), &reigns).len() as u64
     }
 
     async fn read(&self) -> Result<Cluster> {

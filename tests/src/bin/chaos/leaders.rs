@@ -13,7 +13,7 @@ use ::tests::api_proxy::{Write, lease};
 /// stopped for longer than its Lease lasts writes nothing more.
 const MOMENT: Duration = Duration::from_millis(100);
 /// How long a replica may go on after the Lease was taken from it by force: until it looks at the Lease.
-pub const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Who holds which Lease.
 #[derive(Debug, Default)]
@@ -41,8 +41,19 @@ pub type Pause = (Instant, Option<Instant>);
 pub struct Excuses<'a> {
     /// The times in which a replica was stopped, by its name.
     pub paused: &'a dyn Fn(&str) -> Vec<Pause>,
-    /// When Leases were taken away by force.
-    pub taken: &'a [Instant],
+    /// The Leases that were taken away by force.
+    pub taken: &'a [Taken],
+}
+
+/// A Lease that was taken away by force.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its name.
+    pub lease: String,
+    /// When that was asked for.
+    pub from: Instant,
+    /// When it was answered, or given up.
+    pub to: Instant,
 }
 
 impl Leaders {
@@ -72,7 +83,7 @@ impl Leaders {
                 Some((holder, _)) if *holder == write.proxy => {}
                 Some((holder, since)) => {
                     let since = write.begun.saturating_duration_since(*since);
-                    let excused = excused(&write, excuses);
+                    let excused = excused(&write, &needed, excuses);
                     overlaps.push(Overlap {
                         holder: Some(holder.clone()),
                         since,
@@ -112,19 +123,15 @@ fn counts(write: &Write) -> bool {
     !write.dry_run && !QUESTIONS.iter().any(|part| write.path.contains(part))
 }
 
-fn excused(write: &Write, excuses: &Excuses<'_>) -> bool {
-    let shortly_after =
-        |moment: Instant| write.begun >= moment && write.begun.saturating_duration_since(moment) <= GRACE;
+fn excused(write: &Write, lease: &str, excuses: &Excuses<'_>) -> bool {
     let paused = (excuses.paused)(&write.proxy);
     // A signal takes a moment to be sent and to work, and so does what was on its way.
     let went_on = paused
         .iter()
         .any(|(begun, end)| *begun <= write.begun && end.is_none_or(|end| end + MOMENT >= write.begun));
-    went_on
-        || excuses
-            .taken
-            .iter()
-            .any(|taken| shortly_after(*taken) || shortly_after(*taken + GRACE))
+    let was_taken =
+        |taken: &Taken| taken.lease == lease && taken.from <= write.begun && write.begun <= taken.to + GRACE;
+    went_on || excuses.taken.iter().any(was_taken)
 }
 
 #[cfg(test)]
@@ -148,6 +155,15 @@ mod tests {
     }
 
     fn check(steps: &[(&str, &str, u64)], paused: Option<(u64, u64)>, expected: &[(u64, bool)]) {
+        check_taken(steps, paused, None, expected);
+    }
+
+    fn check_taken(
+        steps: &[(&str, &str, u64)],
+        paused: Option<(u64, u64)>,
+        taken: Option<(&str, u64, u64)>,
+        expected: &[(u64, bool)],
+    ) {
         let begin = Instant::now();
         let moment = |milliseconds| begin + Duration::from_millis(milliseconds);
         let writes = steps.iter().map(|(proxy, path, time)| at(begin, proxy, path, *time));
@@ -156,9 +172,14 @@ mod tests {
             .map(|(from, to)| (moment(from), Some(moment(to))))
             .collect();
         let of = |name: &str| if name == "a" { paused.clone() } else { Vec::new() };
+        let taken = taken.map(|(lease, from, to)| Taken {
+            lease: lease.to_owned(),
+            from: moment(from),
+            to: moment(to),
+        });
         let excuses = Excuses {
             paused: &of,
-            taken: &[],
+            taken: taken.as_slice(),
         };
         let found = Leaders::default().overlaps(writes.collect(), |_| Some("l".into()), &excuses);
         let found: Vec<_> = found
@@ -199,6 +220,15 @@ mod tests {
             ("a", "/x", 9500),
         ];
         check(&steps, Some((10, 5990)), &[(6000, true), (9500, false)]);
+    }
+
+    #[test]
+    fn a_replica_whose_lease_was_taken_by_force_has_one_grace_to_notice() {
+        let steps = |time: u64| [("a", LEASES, 0), ("b", LEASES, 500), ("a", "/x", time)];
+        check_taken(&steps(2300), None, Some(("l", 400, 450)), &[(2300, true)]);
+        check_taken(&steps(2600), None, Some(("l", 400, 450)), &[(2600, false)]);
+        check_taken(&steps(2600), None, Some(("l", 400, 700)), &[(2600, true)]);
+        check_taken(&steps(600), None, Some(("another", 400, 450)), &[(600, false)]);
     }
 
     #[test]

@@ -144,6 +144,7 @@ async fn run(args: Args) -> Result<bool> {
     }
     account.count("transitions", stage.observer.transitions());
     account.count("API requests", stage.book.requests());
+    account.count("deletions to be told", stage.deletions_to_be_told());
     let clean = account.violations().is_empty();
     if !clean {
         println!("{}", stage.replicas.tails(15));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use api::kustomize::{ChangeEntry, Kustomization};
 use futures::StreamExt;
 use kube::api::DynamicObject;
 use kube::core::GroupVersionKind;
@@ -16,7 +17,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::account::{Account, lock};
-use crate::told::{Change, Seen, State};
+use crate::told::{Change, Deletion, Seen, State};
 use crate::world::{HOME, Key, Kind, OWNER, OWNER_NAMESPACE};
 
 /// The label of objects of others.
@@ -37,10 +38,24 @@ struct Sights {
     /// The newest Kustomizations and GitRepositories as `Kind/name`.
     newest: BTreeMap<String, Value>,
     left: Vec<Left>,
+    /// Kustomizations by uid.
+    lives: BTreeMap<String, Life>,
+    /// The uids of Kustomizations that are deleted while nothing else goes wrong.
+    calm_ends: BTreeSet<String>,
     /// Objects of others as they have to stay.
     foreign: BTreeMap<String, Value>,
     /// By the id of an object: the uid and the resource version from which on it has a neighbour's field.
     neighbours: BTreeMap<String, (String, u64)>,
+}
+
+/// What of the life of a Kustomization says who could know of its end.
+#[derive(Clone, Debug)]
+struct Life {
+    inventory: BTreeSet<String>,
+    /// Since when it is that.
+    settled: Instant,
+    /// Since when it is on its way out.
+    going: Option<Instant>,
 }
 
 /// An object that left an inventory.
@@ -93,6 +108,11 @@ impl Observer {
         lock(&self.state)
             .neighbours
             .insert(key.to_string(), (uid, version(&value)));
+    }
+
+    /// Takes note of a Kustomization that is about to be deleted while nothing else goes wrong.
+    pub fn ends_in_calm(&self, uid: &str) {
+        lock(&self.state).calm_ends.insert(uid.to_owned());
     }
 
     /// What was seen in statuses.
@@ -155,14 +175,46 @@ impl Observer {
                     on(&value);
                 }
                 Ok(Event::Delete(object)) => {
-                    let title = title(&value_of(&object));
+                    let last = value_of(&object);
+                    let title = title(&last);
                     known.remove(&title);
+                    self.deleted(&last);
                     self.gone(&title);
                 }
                 // The watch goes on by itself, after a pause.
                 Err(_) => {}
             }
         }
+    }
+
+    /// The last state of an object came: of a Kustomization, it says what went with it.
+    fn deleted(&self, last: &Value) {
+        if last["kind"] != "Kustomization" {
+            return;
+        }
+        self.status(last);
+        let mut state = lock(&self.state);
+        let uid = last["metadata"]["uid"].as_str().unwrap_or_default();
+        let Some(life) = state.lives.remove(uid) else { return };
+        let calm = state.calm_ends.remove(uid);
+        let lines = match serde_json::from_value::<Kustomization>(last.clone()) {
+            Ok(last) => last.deletion().map(|change| lines(&change.entries)),
+            Err(error) => {
+                let text = format!("{} cannot be decoded: {error}", title(last));
+                self.account.violate("every Kustomization can be read", &text);
+                None
+            }
+        };
+        let gone = Instant::now();
+        state.seen.deletions.extend(lines.map(|lines| Deletion {
+            object: title(last),
+            uid: uid.to_owned(),
+            lines,
+            settled: life.settled,
+            begun: life.going.unwrap_or(gone),
+            gone,
+            calm,
+        }));
     }
 
     fn gone(&self, title: &str) {
@@ -173,7 +225,12 @@ impl Observer {
         }
         if let Some(last) = state.newest.remove(title) {
             let uid = last["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            state.seen.gone.insert(uid);
+            let now = Instant::now();
+            let last_state = state.seen.states.get_mut(&uid).and_then(|states| states.last_mut());
+            if let Some(open) = last_state.filter(|state| state.until.is_none()) {
+                open.until = Some(now);
+            }
+            state.seen.gone.insert(uid, now);
             let left = inventory(&last);
             leave(&mut state.left, name(&last), left);
         }
@@ -189,6 +246,9 @@ impl Observer {
             leave(&mut state.left, name(object), left);
         }
         note(&mut state.seen, object);
+        if object["kind"] == "Kustomization" {
+            live(&mut state.lives, object);
+        }
     }
 
     /// An object in the namespace of the applications was seen.
@@ -274,6 +334,29 @@ fn leave(left: &mut Vec<Left>, kustomization: &str, ids: impl IntoIterator<Item 
     }));
 }
 
+/// Takes note of how a Kustomization lives.
+fn live(lives: &mut BTreeMap<String, Life>, object: &Value) {
+    let (now, inventory) = (Instant::now(), inventory(object));
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+    let life = lives.entry(uid.to_owned()).or_insert_with(|| Life {
+        inventory: inventory.clone(),
+        settled: now,
+        going: None,
+    });
+    if life.inventory != inventory {
+        (life.inventory, life.settled) = (inventory, now);
+    }
+    if !object["metadata"]["deletionTimestamp"].is_null() {
+        life.going.get_or_insert(now);
+    }
+}
+
+/// The lines that tell of entries.
+fn lines(entries: &[ChangeEntry]) -> Vec<String> {
+    let line = |entry: &ChangeEntry| format!("{} {}", entry.object, entry.action);
+    entries.iter().map(line).collect()
+}
+
 /// The ids in the inventory of a Kustomization.
 pub fn inventory(object: &Value) -> BTreeSet<String> {
     let entries = object["status"]["inventory"]["entries"].as_array();
@@ -342,6 +425,7 @@ fn note(seen: &mut Seen, object: &Value) {
             time: text(&change["time"]),
             action: text(&change["action"]),
             lines,
+            since: Instant::now(),
         });
     }
     let states = seen.states.entry(uid).or_default();

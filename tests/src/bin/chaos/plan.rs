@@ -123,6 +123,9 @@ pub enum Drift {
     Neighbour,
 }
 
+/// The most milliseconds for which a watch is held back.
+pub const HELD: u64 = 6000;
+
 /// The steps of a storm with so many kills; `gap` is the usual pause between two steps.
 pub fn storm(rng: &mut Rng, kills: u32, gap: Duration) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -160,7 +163,7 @@ fn action(rng: &mut Rng) -> Action {
         76 => Action::ApiServer,
         77..79 => Action::Etcd(between(rng, 500, 3000)),
         79..82 => Action::Watches(some_client(rng), cut(rng)),
-        82..84 => Action::HoldWatches(some_client(rng), between(rng, 500, 6000)),
+        82..84 => Action::HoldWatches(some_client(rng), between(rng, 500, HELD)),
         84 => Action::Connections(rng.u8(..)),
         85..89 => Action::Api(faults(rng), between(rng, 1000, 6000)),
         89 => Action::Artifacts(outage(rng), between(rng, 500, 5000)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -23,7 +23,7 @@ use tests::wait;
 
 use crate::account::{Account, lock};
 use crate::artifacts::Artifacts;
-use crate::leaders::Leaders;
+use crate::leaders::{Leaders, Taken};
 use crate::observe::{FOREIGN, Observer};
 use crate::plan::{Edit, Which};
 use crate::replicas::Replicas;
@@ -62,8 +62,8 @@ pub struct Stage {
     pub book: Book,
     /// What Git holds.
     pub world: Mutex<World>,
-    /// When Leases were taken away by force.
-    pub leases_taken: Mutex<Vec<Instant>>,
+    /// The Leases that were taken away by force.
+    pub leases_taken: Mutex<Vec<Taken>>,
     /// Who leads.
     pub leaders: Mutex<Leaders>,
     /// The most resident bytes of each controller.

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::account::lock;
+use crate::leaders::Taken;
 use crate::observe::value_of;
 use crate::plan::{Action, Drift, Outage, Step};
 use crate::replicas::lease;
@@ -183,17 +184,14 @@ impl Storm {
                 });
             }
             Action::LeaseGone(controller) => {
-                lock(&stage.leases_taken).push(Instant::now());
-                let leases = stage.leases();
-                stage
-                    .in_time(async { Ok(leases.delete(&lease(controller), &DeleteParams::default()).await?) })
-                    .await?;
+                let (leases, name) = (stage.leases(), lease(controller));
+                let gone = async { Ok(leases.delete(&name, &DeleteParams::default()).await.map(drop)?) };
+                stage.by_force(&name, stage.in_time(gone)).await?;
                 stage.account.count("leader changes", 1);
             }
             Action::LeaseTaken(controller) => {
-                lock(&stage.leases_taken).push(Instant::now());
-                let spec = json!({ "spec": { "holderIdentity": "somebody" } });
-                stage.patch_lease(&lease(controller), spec).await?;
+                let (spec, name) = (json!({ "spec": { "holderIdentity": "somebody" } }), lease(controller));
+                stage.by_force(&name, stage.patch_lease(&name, spec)).await?;
                 stage.account.count("leader changes", 1);
             }
             Action::LeaseSkew(controller, hours) => {
@@ -260,6 +258,18 @@ impl Stage {
         tokio::time::timeout(PATIENCE, work)
             .await
             .map_err(|_| anyhow!("no answer in time"))?
+    }
+
+    /// Takes note of when a Lease is taken away.
+    async fn by_force(&self, lease: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let from = Instant::now();
+        let done = work.await;
+        lock(&self.leases_taken).push(Taken {
+            lease: lease.to_owned(),
+            from,
+            to: Instant::now(),
+        });
+        done
     }
 
     async fn patch_lease(&self, name: &str, patch: Value) -> Result<()> {
@@ -384,7 +394,7 @@ impl Stage {
     }
 
     /// Deletes a Kustomization and makes it again, however long that takes.
-    async fn recreate(&self) {
+    pub async fn recreate(&self) {
         let name = format!("k{MORTAL}");
         let api = self.observer.flux("Kustomization");
         let uid = async || Ok::<_, kube::Error>(api.get_opt(&name).await?.and_then(|it| it.metadata.uid));
