@@ -12,7 +12,8 @@
 //!   logged and retried.
 //! - **A run that takes more than a second gives its place to others** and goes on beside them; there are as many places
 //!   for such runs as ordinary ones. So at most twice as many objects run as `concurrency` says.
-//! - **Retries** by [`Backoff`], per object; within seconds of the API server's return where that was away.
+//! - **Retries** by [`Backoff`], per object; within seconds of the API server's return where that was away, which does not
+//!   count as a failure of the object.
 
 use crate::backoff::Backoff;
 use crate::client::is_outage;
@@ -88,19 +89,43 @@ impl Next {
     }
 
     /// When that is; a failure is counted.
-    fn delay<T: Eq + Hash>(self, object: T, failures: &Backoff<T>) -> Option<Duration> {
+    fn delay<T: Eq + Hash>(self, object: T, retries: &Retries<T>) -> Option<Duration> {
         match self {
             Next::Event => {
-                failures.reset(&object);
+                retries.reset(&object);
                 None
             }
             Next::After(delay) => {
-                failures.reset(&object);
+                retries.reset(&object);
                 Some(delay)
             }
-            Next::Backoff => Some(failures.next(object)),
-            Next::Outage => Some(failures.next(object).min(LONGEST_OUTAGE)),
+            Next::Backoff => {
+                retries.outages.reset(&object);
+                Some(retries.failures.next(object))
+            }
+            Next::Outage => Some(retries.outages.next(object)),
         }
+    }
+}
+
+/// How often objects failed in a row. Outages are counted for themselves: they say nothing about the object, so the first
+/// failure after one is a first one.
+struct Retries<T> {
+    failures: Backoff<T>,
+    outages: Backoff<T>,
+}
+
+impl<T: Eq + Hash> Retries<T> {
+    fn new(min: Duration, max: Duration) -> Self {
+        Retries {
+            failures: Backoff::new(min, max),
+            outages: Backoff::new(min, LONGEST_OUTAGE),
+        }
+    }
+
+    fn reset(&self, object: &T) {
+        self.failures.reset(object);
+        self.outages.reset(object);
     }
 }
 
@@ -216,7 +241,7 @@ impl<K: Object> Controller<K> {
 
     /// Runs until the shutdown token is cancelled and the last run has finished.
     pub async fn run<R: Reconcile<Object = K>>(self, reconciler: Arc<R>, options: Options) {
-        let backoff: Arc<Backoff<EntryRef<K>>> = Arc::new(Backoff::new(options.min_retry, options.max_retry));
+        let retries: Arc<Retries<EntryRef<K>>> = Arc::new(Retries::new(options.min_retry, options.max_retry));
         let Controller {
             triggered,
             reader,
@@ -227,9 +252,9 @@ impl<K: Object> Controller<K> {
             ..
         } = self;
         let gone = {
-            let (reconciler, backoff) = (Arc::clone(&reconciler), Arc::clone(&backoff));
+            let (reconciler, retries) = (Arc::clone(&reconciler), Arc::clone(&retries));
             move |reference: &EntryRef<K>, object: &Gone| {
-                backoff.reset(reference);
+                retries.reset(reference);
                 reconciler.gone(object);
             }
         };
@@ -267,14 +292,14 @@ impl<K: Object> Controller<K> {
             let entry = reader.get(reference);
             let Some(object) = entry.as_ref().and_then(|entry| entry.decoded()).map(Arc::clone) else {
                 // Woken objects that do not exist (any more) are nothing to worry about.
-                backoff.reset(reference);
+                retries.reset(reference);
                 return None;
             };
-            let (reconciler, backoff, metrics) = (Arc::clone(&reconciler), Arc::clone(&backoff), metrics.clone());
+            let (reconciler, retries, metrics) = (Arc::clone(&reconciler), Arc::clone(&retries), metrics.clone());
             let reference = Arc::clone(reference);
             Some(async move {
                 let next = attempt(reconciler, object, &metrics, name).await;
-                next.delay(EntryRef::clone(&reference), &backoff)
+                next.delay(EntryRef::clone(&reference), &retries)
             })
         };
         let queue = Queue::new(options.concurrency.into(), PATIENCE);
@@ -376,46 +401,84 @@ mod tests {
         })
     }
 
-    #[test]
-    fn an_outage_is_over_soon_however_long_it_was_and_success_is_the_end_of_both() {
-        let failures = Backoff::new(Duration::from_millis(750), Duration::from_secs(900));
-        let delays = |next: Next, count: usize| -> Vec<_> {
-            let delay = |_| next.delay("a", &failures).map(|delay| delay.as_millis());
-            (0..count).map(delay).collect()
+    /// What runs of an object led to, so many times each, and the delays that followed in milliseconds.
+    #[track_caller]
+    fn check(runs: &[(Next, usize)], expected: &[&[u64]]) {
+        let retries = Retries::new(Duration::from_millis(750), Duration::from_secs(900));
+        let delays = |(next, count): &(Next, usize)| -> Vec<_> {
+            let delay = |_| next.delay("a", &retries).map(|delay| delay.as_millis() as u64);
+            (0..*count).filter_map(delay).collect()
         };
-        let outage = [750, 1500, 3000, 5000, 5000].map(Some);
-        assert_eq!(delays(Next::Outage, 5), outage);
-        assert_eq!(delays(Next::Backoff, 1), [Some(24_000)]);
-        assert_eq!(delays(Next::After(Duration::from_secs(60)), 1), [Some(60_000)]);
-        assert_eq!(delays(Next::Outage, 2), outage[..2]);
-        assert_eq!(delays(Next::Event, 1), [None]);
-        assert_eq!(delays(Next::Backoff, 1), [Some(750)]);
+        assert_eq!(runs.iter().map(delays).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_outage_is_over_soon_however_long_it_was_and_is_no_failure() {
+        let minute = Next::After(Duration::from_secs(60));
+        let outage: [u64; 5] = [750, 1500, 3000, 5000, 5000];
+        check(
+            &[
+                (Next::Outage, 5),
+                (Next::Backoff, 2),
+                (Next::Outage, 1),
+                (Next::Backoff, 1),
+            ],
+            &[&outage, &[750, 1500], &[750], &[3000]],
+        );
+        check(
+            &[
+                (Next::Outage, 5),
+                (Next::Backoff, 1),
+                (minute, 1),
+                (Next::Outage, 1),
+                (Next::Backoff, 1),
+            ],
+            &[&outage, &[750], &[60_000], &[750], &[750]],
+        );
+        check(
+            &[
+                (Next::Backoff, 2),
+                (Next::Outage, 1),
+                (Next::Event, 1),
+                (Next::Outage, 1),
+                (Next::Backoff, 1),
+            ],
+            &[&[750, 1500], &[750], &[], &[750], &[750]],
+        );
     }
 
     #[test]
     fn a_refusal_is_no_outage() {
         let api = |code: u16| kube::Error::Api(kube::core::Status::failure("no", "Because").with_code(code).boxed());
         let check = |error: kube::Error, expected| assert_eq!(Next::retry(&error), expected, "{error}");
-        for code in [400, 403, 404, 409, 422] {
-            check(api(code), Next::Backoff);
-        }
-        for code in [408, 429, 500, 502, 503, 504] {
-            check(api(code), Next::Outage);
-        }
+        check(api(422), Next::Backoff);
+        check(api(503), Next::Outage);
         check(kube::Error::Service("connection refused".into()), Next::Outage);
     }
 
-    /// A client of an API server that has these objects and never says that anything changes.
-    fn client(objects: &[Value]) -> kube::Client {
+    /// A client of an API server that has these objects, says of the first that it is deleted once the token is
+    /// cancelled, and nothing else.
+    fn client(objects: &[Value], deleted: CancellationToken) -> kube::Client {
         let list = json!({ "kind": "GitRepositoryList", "metadata": { "resourceVersion": "1" }, "items": objects });
+        let event = json!({ "type": "DELETED", "object": objects[0] });
+        let event = Arc::new(std::sync::Mutex::new(Some(event)));
         let server = tower::service_fn(move |request: Request<Body>| {
-            let list = list.to_string();
+            let (list, event, deleted) = (list.to_string(), Arc::clone(&event), deleted.clone());
             async move {
                 let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-                if is_watch || request.method() != http::Method::GET {
-                    return std::future::pending().await;
+                let reads = request.method() == http::Method::GET;
+                let text = match (is_watch, reads) {
+                    (true, true) => {
+                        deleted.cancelled().await;
+                        crate::lock(&event).take().map(|event| format!("{event}\n"))
+                    }
+                    (false, true) => Some(list),
+                    (_, false) => None,
+                };
+                match text {
+                    Some(text) => Ok::<_, tower::BoxError>(Response::new(Body::from(text.into_bytes()))),
+                    None => std::future::pending().await,
                 }
-                Ok::<_, tower::BoxError>(Response::new(Body::from(list.into_bytes())))
             }
         });
         kube::Client::new(server, "default")
@@ -440,28 +503,32 @@ mod tests {
             Next::Event
         }
 
-        fn gone(&self, _: &Gone) {}
+        fn gone(&self, object: &Gone) {
+            let _ = self.told.send(format!("{} gone", object.uid));
+        }
 
         fn seen(&self, object: &GitRepository) {
             let _ = self.told.send(format!("{} seen", object.name_any()));
         }
     }
 
-    #[tokio::test]
-    async fn with_one_worker_a_long_run_does_not_hold_up_the_others_and_is_finished_at_the_end() {
-        let spec = json!({ "url": "https://host/r", "interval": "1m" });
-        let client = client(&[
-            object("long", spec.clone()),
-            object("bad", json!({ "url": 1 })),
-            object("short", spec),
-        ]);
-        let (told, mut heard) = mpsc::unbounded_channel();
-        let gate = CancellationToken::new();
+    /// A controller with one worker that tells what happens.
+    struct Scene {
+        heard: mpsc::UnboundedReceiver<String>,
+        gate: CancellationToken,
+        shutdown: CancellationToken,
+        metrics: Metrics,
+        trigger: Trigger<GitRepository>,
+        running: tokio::task::JoinHandle<()>,
+    }
+
+    fn begin(client: kube::Client) -> Scene {
+        let (told, heard) = mpsc::unbounded_channel();
+        let (gate, shutdown, metrics) = (CancellationToken::new(), CancellationToken::new(), Metrics::default());
         let reconciler = Telling {
             told,
             gate: gate.clone(),
         };
-        let (shutdown, metrics) = (CancellationToken::new(), Metrics::default());
         let options = Options {
             name: "test",
             concurrency: 1,
@@ -472,24 +539,53 @@ mod tests {
             metrics: metrics.clone(),
         };
         let controller = Controller::<GitRepository>::new(client, None, watcher::Config::default());
-        let trigger = controller.trigger();
-        let running = tokio::spawn(controller.run(Arc::new(reconciler), options));
-        let mut seen = [heard.recv().await, heard.recv().await];
+        Scene {
+            heard,
+            gate,
+            shutdown,
+            metrics,
+            trigger: controller.trigger(),
+            running: tokio::spawn(controller.run(Arc::new(reconciler), options)),
+        }
+    }
+
+    impl Scene {
+        async fn hears(&mut self, expected: &[&str]) {
+            for expected in expected {
+                assert_eq!(self.heard.recv().await.as_deref(), Some(*expected));
+            }
+        }
+    }
+
+    fn spec() -> Value {
+        json!({ "url": "https://host/r", "interval": "1m" })
+    }
+
+    #[tokio::test]
+    async fn with_one_worker_a_long_run_does_not_hold_up_the_others_and_is_finished_at_the_end() {
+        let objects = [
+            object("long", spec()),
+            object("bad", json!({ "url": 1 })),
+            object("short", spec()),
+        ];
+        let mut scene = begin(client(&objects, CancellationToken::new()));
+        let mut seen = [scene.heard.recv().await, scene.heard.recv().await];
         seen.sort();
         assert_eq!(seen, [Some("long seen".to_owned()), Some("short seen".to_owned())]);
-        for expected in ["long begins", "short begins"] {
-            assert_eq!(heard.recv().await.as_deref(), Some(expected));
-        }
-        trigger.wake("n", "absent");
-        trigger.wake("n", "short");
-        assert_eq!(heard.recv().await.as_deref(), Some("short begins"));
-        shutdown.cancel();
-        gate.cancel();
-        running.await.unwrap();
-        assert_eq!(heard.recv().await.as_deref(), Some("long ends"));
-        assert_eq!(heard.recv().await, None);
-        let metrics = metrics.encode();
+        scene.hears(&["long begins", "short begins"]).await;
+        scene.trigger.wake("n", "absent");
+        scene.trigger.wake("n", "short");
+        scene.hears(&["short begins"]).await;
+        scene.shutdown.cancel();
+        scene.gate.cancel();
+        scene.running.await.unwrap();
+        assert_eq!(scene.heard.recv().await.as_deref(), Some("long ends"));
+        assert_eq!(scene.heard.recv().await, None);
+        let metrics = scene.metrics.encode();
         let runs = r#"controller_runtime_reconcile_total{controller="test",result="success"} 3"#;
         assert!(metrics.contains(runs), "{metrics}");
     }
+
+
+}
 }
