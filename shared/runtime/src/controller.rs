@@ -149,7 +149,8 @@ pub trait Reconcile: Send + Sync + 'static {
     fn reconcile(&self, object: Arc<Self::Object>) -> impl Future<Output = Next> + Send;
 
     /// The object is gone; what is remembered of it can go too. Told of every object that was seen, also of one that
-    /// vanished while the watch was interrupted, was never decodable, or had its name taken by another one.
+    /// vanished while the watch was interrupted, was never decodable, or had its name taken by another one. Told once more
+    /// at the end of a run during which the object went.
     fn gone(&self, object: &Gone);
 
     /// The watch has delivered this state of an object, which may be our own doing; what was kept until then can go.
@@ -296,14 +297,31 @@ impl<K: Object> Controller<K> {
                 return None;
             };
             let (reconciler, retries, metrics) = (Arc::clone(&reconciler), Arc::clone(&retries), metrics.clone());
-            let reference = Arc::clone(reference);
+            let (reference, reader) = (Arc::clone(reference), reader.clone());
             Some(async move {
-                let next = attempt(reconciler, object, &metrics, name).await;
+                let ran = gone_of(&*object);
+                let next = attempt(Arc::clone(&reconciler), object, &metrics, name).await;
+                // It went during its run, which may have remembered something since. Nothing of its name runs now.
+                let same = |entry: Arc<Entry<K>>| entry.uid().unwrap_or_default() == ran.uid;
+                if !reader.get(&reference).is_some_and(same) {
+                    retries.reset(&reference);
+                    reconciler.gone(&ran);
+                    return None;
+                }
                 next.delay(EntryRef::clone(&reference), &retries)
             })
         };
         let queue = Queue::new(options.concurrency.into(), PATIENCE);
         workers::work(queue, triggers, async move { listed.wait().await }, start, waiting).await;
+    }
+}
+
+/// An object as it is told of when it is gone.
+fn gone_of<K: Object>(object: &K) -> Gone {
+    Gone {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
     }
 }
 
@@ -586,6 +604,16 @@ mod tests {
         assert!(metrics.contains(runs), "{metrics}");
     }
 
-
-}
+    #[tokio::test]
+    async fn of_an_object_that_went_during_its_run_nothing_is_kept() {
+        let deleted = CancellationToken::new();
+        let mut scene = begin(client(&[object("long", spec())], deleted.clone()));
+        scene.hears(&["long seen", "long begins"]).await;
+        deleted.cancel();
+        scene.hears(&["long gone"]).await;
+        scene.gate.cancel();
+        scene.hears(&["long ends", "long gone"]).await;
+        scene.shutdown.cancel();
+        scene.running.await.unwrap();
+    }
 }
