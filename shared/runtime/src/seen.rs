@@ -35,18 +35,15 @@ struct State {
 /// Every object that is there, as far as the watch knows.
 pub(crate) struct Seen<K: Object> {
     states: HashMap<EntryRef<K>, State>,
-    /// What the list that is under way has named so far.
-    listed: HashSet<EntryRef<K>>,
-    /// The news in it, and in lists before that broke off.
-    held: Vec<News<K>>,
+    /// What the list that is under way has named so far. One that breaks off leaves nothing.
+    listed: Vec<Entry<K>>,
 }
 
 impl<K: Object> Default for Seen<K> {
     fn default() -> Self {
         Seen {
             states: HashMap::new(),
-            listed: HashSet::new(),
-            held: Vec::new(),
+            listed: Vec::new(),
         }
     }
 }
@@ -60,16 +57,16 @@ impl<K: Object> Seen<K> {
                 Vec::new()
             }
             Event::InitApply(object) => {
-                self.listed.insert(ObjectRef::from(&object));
-                let news = self.present(object);
-                self.held.extend(news);
+                self.listed.push(object);
                 Vec::new()
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                let gone = self.states.extract_if(|reference, _| !listed.contains(reference));
-                let gone = gone.map(|(reference, state)| gone_news(reference, state));
-                std::mem::take(&mut self.held).into_iter().chain(gone).collect()
+                let names: HashSet<_> = listed.iter().map(ObjectRef::from).collect();
+                let mut news: Vec<_> = listed.into_iter().flat_map(|object| self.present(object)).collect();
+                let gone = self.states.extract_if(|reference, _| !names.contains(reference));
+                news.extend(gone.map(|(reference, state)| gone_news(reference, state)));
+                news
             }
             Event::Apply(object) => self.present(object),
             Event::Delete(object) => {
@@ -205,7 +202,8 @@ mod tests {
         ];
         check(
             begun.into_iter().chain(again).collect(),
-            &["wake a", "wake a", "wake b", "gone apps/b 2", "gone apps/a 1"],
+            // Nobody but the list that broke off has ever known of b.
+            &["wake a", "wake a", "gone apps/a 1"],
         );
     }
 
