@@ -9,13 +9,14 @@ use crate::failure::Failure;
 use crate::inventory::ObjectId;
 use crate::origins::{Origin, Origins};
 use crate::remote_bases::RemoteBases;
+use crate::variables::Variables;
 use crate::{generate, health, normalize, stages, substitute};
 use api::kustomize::{KustomizationSpec, SubstituteStrategy};
 use api::meta::key;
 use kustomize::{Builder, DirFiles, Fetch, FileKind, Files, Footprint, LoadRestriction, Options, Recorded, Reorder};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What is to be built, and for whom.
@@ -28,7 +29,7 @@ pub struct Request {
     /// The directory in the artifact; see [`path`].
     pub path: String,
     /// The variables, or why there are none.
-    pub variables: Result<BTreeMap<String, String>, String>,
+    pub variables: Variables,
     /// A variable that is not set is an error.
     pub strict: bool,
     /// Kinds of a stage of their own, as (group, kind).

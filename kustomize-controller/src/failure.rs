@@ -19,8 +19,13 @@ pub enum Failure {
     #[error("{0}")]
     SourceMissing(String),
     /// The source could not be read.
-    #[error("{0}")]
-    SourceUnreadable(String),
+    #[error("{text}")]
+    SourceUnreadable {
+        /// Why.
+        text: String,
+        /// Whether the API server was away.
+        outage: bool,
+    },
     /// The source has no artifact yet.
     #[error("Source artifact not found, retrying in {retry}")]
     NoArtifact {
@@ -51,7 +56,7 @@ pub enum Failure {
     /// The objects could not be applied.
     #[error("{0}")]
     Apply(String),
-    /// The API server went away while objects were applied or deleted.
+    /// The API server went away while variables were read, or objects applied or deleted.
     #[error("{0}")]
     Unreachable(String),
     /// Stale objects could not be deleted.
@@ -125,7 +130,7 @@ impl Failure {
     pub fn is_about_source(&self) -> bool {
         matches!(
             self,
-            Failure::SourceMissing(_) | Failure::SourceUnreadable(_) | Failure::NoArtifact { .. }
+            Failure::SourceMissing(_) | Failure::SourceUnreadable { .. } | Failure::NoArtifact { .. }
         )
     }
 
@@ -141,6 +146,7 @@ impl Failure {
             observed: false,
             history: None,
         };
+        let soon = |outage| if outage { Outage } else { Backoff };
         match self {
             Failure::Unsupported(_) => Fate {
                 observed: true,
@@ -148,7 +154,7 @@ impl Failure {
             },
             Failure::AccessDenied(_) => fate(reason::ACCESS_DENIED, Never, Error),
             Failure::SourceMissing(_) => fate(reason::ARTIFACT_FAILED, AfterFailure, Silent),
-            Failure::SourceUnreadable(_) => fate(reason::ARTIFACT_FAILED, Backoff, Silent),
+            Failure::SourceUnreadable { outage, .. } => fate(reason::ARTIFACT_FAILED, soon(*outage), Silent),
             Failure::NoArtifact { .. } | Failure::ArtifactGone { .. } => {
                 fate(reason::ARTIFACT_FAILED, AfterDependency, Silent)
             }
@@ -173,7 +179,7 @@ impl Failure {
             Failure::Status { outage, .. } => Fate {
                 reason: None,
                 stalled: false,
-                ..fate("", if *outage { Outage } else { Backoff }, Silent)
+                ..fate("", soon(*outage), Silent)
             },
         }
     }
@@ -215,6 +221,21 @@ mod tests {
         let retry = |failure: Failure| failure.fate().retry;
         assert_eq!(retry(Failure::Unreachable("cut off".into())), Retry::Outage);
         assert_eq!(retry(kube::Error::Service("refused".into()).into()), Retry::Outage);
+        let text = String::new;
+        assert_eq!(
+            retry(Failure::SourceUnreadable {
+                text: text(),
+                outage: true
+            }),
+            Retry::Outage
+        );
+        assert_eq!(
+            retry(Failure::SourceUnreadable {
+                text: text(),
+                outage: false
+            }),
+            Retry::Backoff
+        );
         let invalid = kube::core::Status::failure("no", "Invalid").with_code(422).boxed();
         assert_eq!(retry(kube::Error::Api(invalid).into()), Retry::Backoff);
         assert_eq!(retry(Failure::Prune("no".into())), Retry::AfterFailure);

@@ -55,8 +55,8 @@ pub struct Failed {
     pub owned: Owned,
     /// Why, in Flux's words; it names the object.
     pub message: String,
-    /// Whether nobody answered: the API server is away.
-    pub unreachable: bool,
+    /// Whether the API server itself is away.
+    pub outage: bool,
 }
 
 /// What came of pruning.
@@ -82,8 +82,8 @@ impl Pruned {
     }
 
     /// Whether the API server went away meanwhile.
-    pub fn is_unreachable(&self) -> bool {
-        self.failures.iter().any(|failed| failed.unreachable)
+    pub fn is_outage(&self) -> bool {
+        self.failures.iter().any(|failed| failed.outage)
     }
 }
 
@@ -155,7 +155,7 @@ async fn delete_one(
     let failed = |what: &str, error: &ApiError| Failed {
         owned: owned.clone(),
         message: format!("{id} {what} failed: {error}"),
-        unreachable: error.is_unreachable(),
+        outage: error.is_outage(),
     };
     if let Some(version) = known
         && let Ok(resource) = cluster.resolve(&owned.api_version(), &id.kind).await

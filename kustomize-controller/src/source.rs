@@ -3,7 +3,7 @@
 //! GitRepositories come from a watch. The other kinds are served by other controllers, if at all, so they are read when
 //! they are needed and need no watch of a kind that may not exist.
 
-use crate::cluster::Cluster;
+use crate::cluster::{ApiError, Cluster};
 use crate::failure::Failure;
 use api::kustomize::{Kustomization, SourceKind};
 use api::source::{Artifact, GitRepository};
@@ -114,26 +114,20 @@ impl Sources {
 
     async fn read(&self, source: &SourceRef) -> Result<Option<Artifact>, Failure> {
         let SourceRef { kind, namespace, name } = source;
-        let unreadable = |error: &dyn std::fmt::Display| {
-            Failure::SourceUnreadable(format!("unable to get source '{namespace}/{name}': {error}"))
+        let unreadable = |error: &dyn std::fmt::Display, outage| Failure::SourceUnreadable {
+            text: format!("unable to get source '{namespace}/{name}': {error}"),
+            outage,
         };
+        let unanswered = |error: ApiError| unreadable(&error, error.is_outage());
         let api_version = format!("{}/v1", api::source::GROUP);
-        let resource = self
-            .own
-            .resolve(&api_version, kind)
-            .await
-            .map_err(|error| unreadable(&error))?;
-        let found = self
-            .own
-            .find(&resource, namespace, name)
-            .await
-            .map_err(|error| unreadable(&error))?;
+        let resource = self.own.resolve(&api_version, kind).await.map_err(unanswered)?;
+        let found = self.own.find(&resource, namespace, name).await.map_err(unanswered)?;
         let found = found.ok_or_else(|| missing(source))?;
         match found.pointer("/status/artifact") {
             None => Ok(None),
             Some(artifact) => serde_json::from_value(artifact.clone())
                 .map(Some)
-                .map_err(|error| unreadable(&error)),
+                .map_err(|error| unreadable(&error, false)),
         }
     }
 }

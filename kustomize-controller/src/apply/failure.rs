@@ -19,7 +19,8 @@ pub struct ObjectFailure {
     pub message: String,
     /// What the API server said.
     pub cause: ApiError,
-    /// The object, if it may have been written nevertheless: the API server failed while it was at it.
+    /// The object, if it may have been written nevertheless: the API server failed while it was at it, or its answer
+    /// was lost.
     pub uncertain: Option<Owned>,
 }
 
@@ -49,7 +50,7 @@ impl ObjectFailure {
             Step::Delete => "immutable field detected, failed to delete object".to_owned(),
             Step::Apply => "apply failed".to_owned(),
         };
-        let uncertain = step == Step::Apply && matches!(&cause, ApiError::Status(status) if status.code >= 500);
+        let uncertain = step == Step::Apply && cause.is_uncertain();
         ObjectFailure {
             message: format!("{id} {what}: {text}"),
             id,
@@ -71,10 +72,11 @@ pub struct StageFailure {
 }
 
 impl StageFailure {
-    /// Whether the API server did not answer for an object: worth another try soon, without the manifests being to
-    /// blame, and nobody knows what was done.
-    pub fn is_unreachable(&self) -> bool {
-        self.errors.iter().any(|error| error.cause.is_unreachable())
+    /// Whether the API server itself went away: worth another try soon, without the manifests being to blame, and nobody
+    /// knows what was done. One object that says so is enough: what else failed may have failed for that, and fails
+    /// again if it did not.
+    pub fn is_outage(&self) -> bool {
+        self.errors.iter().any(|error| error.cause.is_outage())
     }
 
     /// The objects that may have been written although an error was answered.
@@ -189,6 +191,34 @@ mod tests {
         let cause = ApiError::Status(Status::failure("bad hunter2", "Invalid").with_code(422).boxed());
         let failure = ObjectFailure::new(Step::DryRun, &object, cause);
         assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+    }
+
+    /// Whether a real apply that ends in this is an outage, and whether the object may have been written.
+    #[track_caller]
+    fn check_apply(cause: ApiError, outage: bool, uncertain: bool) {
+        let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
+        let failure = StageFailure {
+            errors: vec![
+                ObjectFailure::new(Step::Apply, &object, status("Invalid", 422)),
+                ObjectFailure::new(Step::Apply, &object, cause),
+            ],
+            applied: ChangeSet::default(),
+        };
+        assert_eq!(
+            (failure.is_outage(), failure.uncertain().len()),
+            (outage, usize::from(uncertain)),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_lost_api_server_is_an_outage_and_a_part_of_it_is_not() {
+        check_apply(ApiError::Unreachable("cut off".into()), true, true);
+        check_apply(status("ServiceUnavailable", 503), true, true);
+        check_apply(status("Invalid", 422), false, false);
+        check_apply(ApiError::Stale("g/v1".into()), false, false);
+        let aggregated = crate::cluster::refusal(503, b"service unavailable", "patch widgets.g a");
+        check_apply(aggregated, false, true);
     }
 
     #[test]

@@ -251,11 +251,11 @@ impl Discovery {
                 subject: format!("get {path}"),
             };
             let list: APIGroupDiscoveryList = serde_json::from_value(self.wire.send(call).await?)
-                .map_err(|error| ApiError::Unreachable(format!("cannot read the API server's {path}: {error}")))?;
+                .map_err(|error| ApiError::Odd(format!("cannot read the API server's {path}: {error}")))?;
             if list.items.is_empty() {
                 let text =
                     format!("the API server has no aggregated discovery at {path}: Kubernetes 1.30 or later is needed");
-                return Err(ApiError::Unreachable(text));
+                return Err(ApiError::Odd(text));
             }
             table.groups.extend(list.items.into_iter().map(Group::read));
         }

@@ -4,6 +4,7 @@
 //! the object ([`crate::apply`]).
 
 use kube::core::Status;
+use runtime::client::answers_outage;
 use thiserror::Error;
 
 /// Why a request to an API server came to nothing.
@@ -31,9 +32,12 @@ pub enum ApiError {
     /// An aggregated API server behind the API server is away, so nobody knows what that group and version serve.
     #[error("unable to retrieve the complete list of server APIs: {0}: stale GroupVersion discovery: {0}")]
     Stale(String),
-    /// No answer, or one that is not understood: the network, TLS, a timeout.
+    /// No answer: the network, TLS, a timeout.
     #[error("{0}")]
     Unreachable(String),
+    /// An answer that is not understood: of something else in the place of an API server, or of one that is too old.
+    #[error("{0}")]
+    Odd(String),
     /// Not sent, because it could not have meant what was written, for example a name with a slash.
     #[error("{0}")]
     Refused(String),
@@ -100,12 +104,31 @@ impl ApiError {
         matches!(self, ApiError::Status(status) if status.is_already_exists())
     }
 
-    /// Whether nobody answered: worth another try soon, and no news about any object.
-    pub fn is_unreachable(&self) -> bool {
+    /// Whether the API server itself is away or has no time: worth another try soon, and no news about any object.
+    ///
+    /// Not where only the server behind an aggregated API is: that may last, and everything else goes on meanwhile.
+    pub fn is_outage(&self) -> bool {
         match self {
-            ApiError::Unreachable(_) | ApiError::Stale(_) => true,
-            ApiError::Status(status) => matches!(status.code, 429 | 502..=504),
-            ApiError::NoMatch { .. } | ApiError::NoMatchInGroup { .. } | ApiError::Refused(_) => false,
+            ApiError::Unreachable(_) => true,
+            // Its own answers are a Status, those in the name of an aggregated API that is away are none.
+            ApiError::Status(status) if status.code == 503 && status.message.starts_with(UNABLE) => false,
+            ApiError::Status(status) => answers_outage(status),
+            ApiError::Stale(_)
+            | ApiError::NoMatch { .. }
+            | ApiError::NoMatchInGroup { .. }
+            | ApiError::Odd(_)
+            | ApiError::Refused(_) => false,
+        }
+    }
+
+    /// Whether a write that ended in this may have been carried out nevertheless.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        match self {
+            ApiError::Unreachable(_) | ApiError::Odd(_) => true,
+            ApiError::Status(status) => status.code >= 500,
+            ApiError::Stale(_) | ApiError::NoMatch { .. } | ApiError::NoMatchInGroup { .. } | ApiError::Refused(_) => {
+                false
+            }
         }
     }
 
@@ -150,6 +173,8 @@ const UNCHANGEABLE: [&str; 3] = ["may not change", "cannot change", "other than"
 const TERMINATING: &str = "custom resource definition is terminating";
 /// What client-go says about a path that nothing is served at.
 const NO_PATH: &str = "the server could not find the requested resource";
+/// What client-go says about a 503 whose body is no Status.
+const UNABLE: &str = "the server is currently unable to handle the request";
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
 
 /// The text of an error and of all that it comes from, joined by `: `, repeated texts left out.
@@ -198,10 +223,7 @@ pub(crate) fn refusal(code: u16, body: &[u8], request: &str) -> ApiError {
             "TooManyRequests",
             "the server has received too many requests and has asked us to try again later".to_owned(),
         ),
-        503 => (
-            "ServiceUnavailable",
-            "the server is currently unable to handle the request".to_owned(),
-        ),
+        503 => ("ServiceUnavailable", UNABLE.to_owned()),
         504 => (
             "Timeout",
             "the server was unable to return a response in the time allotted".to_owned(),
@@ -248,6 +270,36 @@ mod tests {
         check(404, "404 page not found", "NotFound", text);
         let text = "an error on the server (\"<html>\") has prevented the request from succeeding (patch deployments.apps web)";
         check(502, "<html>", "InternalError", text);
+    }
+
+    #[test]
+    fn an_aggregated_api_that_is_away_is_no_outage_of_the_api_server() {
+        let check = |error: ApiError, expected| assert_eq!(error.is_outage(), expected, "{error}");
+        let answer = |code, body: &str| refusal(code, body.as_bytes(), "patch widgets.example.com web");
+        check(ApiError::Unreachable("refused".into()), true);
+        check(
+            answer(
+                503,
+                r#"{"kind":"Status","message":"not ready","reason":"ServiceUnavailable"}"#,
+            ),
+            true,
+        );
+        check(
+            answer(500, r#"{"kind":"Status","message":"etcdserver: leader changed"}"#),
+            true,
+        );
+        check(answer(502, "<html>"), true);
+        check(answer(503, "service unavailable"), false);
+        check(answer(503, "dial tcp 10.0.0.1:443: connect: connection refused"), false);
+        check(
+            answer(
+                500,
+                r#"{"kind":"Status","message":"failed to create typed patch object (n/a)"}"#,
+            ),
+            false,
+        );
+        check(ApiError::Stale("example.com/v1".into()), false);
+        check(ApiError::Odd("no JSON".into()), false);
     }
 
     #[test]

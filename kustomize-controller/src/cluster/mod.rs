@@ -18,6 +18,8 @@ mod wire;
 pub use discovery::Resource;
 pub use error::ApiError;
 pub(crate) use error::chain;
+#[cfg(test)]
+pub(crate) use error::refusal;
 
 use crate::inventory::{Owned, group_version};
 use discovery::{Certainty, Discovery};
@@ -235,7 +237,7 @@ impl Cluster {
     /// Where a kind is served in that version.
     ///
     /// # Errors
-    /// [`ApiError::NoMatch`] when it is not; [`ApiError::Stale`] or [`ApiError::Unreachable`] when nobody knows.
+    /// [`ApiError::NoMatch`] when it is not; [`ApiError::Stale`], [`ApiError::Unreachable`] or [`ApiError::Odd`] when nobody knows.
     pub async fn resolve(&self, api_version: &str, kind: &str) -> Result<Resource, ApiError> {
         let (group, version) = group_version(api_version);
         self.discovery.resolve(group, version, kind).await

@@ -121,10 +121,8 @@ impl Wire {
         }
         // The text of a decoding error tells a position, never content.
         serde_json::from_slice(&body).map_err(|error| {
-            unreachable(format!(
-                "the API server's answer is no JSON ({}): {error}",
-                call.subject
-            ))
+            let text = format!("the API server's answer is no JSON ({}): {error}", call.subject);
+            (ApiError::Odd(text), None)
         })
     }
 }

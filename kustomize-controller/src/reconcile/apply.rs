@@ -35,7 +35,7 @@ const CONTESTED: &str = "DriftContested";
 struct StageError {
     text: String,
     /// The API server went away: some of what was asked for may have been done.
-    unreachable: bool,
+    outage: bool,
     /// Objects that may have been created nevertheless.
     uncertain: Vec<Owned>,
 }
@@ -44,7 +44,7 @@ impl StageError {
     fn known(text: String) -> Self {
         StageError {
             text,
-            unreachable: false,
+            outage: false,
             uncertain: Vec::new(),
         }
     }
@@ -52,7 +52,7 @@ impl StageError {
     fn of(failure: &StageFailure, manifests: &Built) -> Self {
         StageError {
             text: failure.text(|id| manifests.origins.suffix(id)),
-            unreachable: failure.is_unreachable(),
+            outage: failure.is_outage(),
             uncertain: failure.uncertain(),
         }
     }
@@ -78,7 +78,7 @@ impl Kustomizer {
             Err(failure) => failure,
         };
         let lines: String = applying.applied.changed().map(|entry| format!("{entry}\n")).collect();
-        if failure.unreachable {
+        if failure.outage {
             // Nobody knows what became of the plan: it stays, and the next run confirms what it finds.
             return Err(Failure::Unreachable(format!("{failure}\n{lines}")));
         }
@@ -215,7 +215,7 @@ impl Kustomizer {
         match creates || report.is_overtaken() {
             true => Err(StageError {
                 text: format!("cannot write the inventory before objects are created: {error}"),
-                unreachable: true,
+                outage: true,
                 uncertain: Vec::new(),
             }),
             false => Ok(()),
@@ -376,7 +376,7 @@ impl Kustomizer {
         let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
         report.status_mut().inventory = Some(inventory::to_status(&inventory::with(now, survivors)));
         match pruned.error() {
-            Some(error) if pruned.is_unreachable() => Err(Failure::Unreachable(error)),
+            Some(error) if pruned.is_outage() => Err(Failure::Unreachable(error)),
             Some(error) => Err(Failure::Prune(error)),
             None => Ok(()),
         }

@@ -14,13 +14,12 @@ use crate::holdings::Trust;
 use crate::inventory;
 use crate::remote_bases::{RemoteBases, Turn};
 use crate::source::SourceRef;
-use crate::variables;
+use crate::variables::{self, Variables};
 use crate::wait::Look;
 use api::kustomize::ChangeKind;
 use api::meta::condition::HEALTHY;
 use kustomize::Footprint;
 use runtime::conditions::Verdict;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +46,7 @@ impl Kustomizer {
             return Ok(Progress::Wait(left));
         }
         let cluster = self.cluster(about.object)?;
-        let variables = variables::load(&self.context.clusters.own(), about.object).await;
+        let variables = variables::load(&self.context.clusters.own(), about.object).await?;
         let known = self.known_build(about, report, &variables);
         if let Some((known, _)) = known
             .as_ref()
@@ -164,12 +163,7 @@ impl Kustomizer {
 
     /// The last build and what it asked of its artifact, if what it made is in the cluster as it was and its inputs are the same,
     /// the artifact aside. What remote bases hold nobody knows, so no build that asked for some counts.
-    fn known_build(
-        &self,
-        about: &About<'_>,
-        report: &Report,
-        variables: &Result<BTreeMap<String, String>, String>,
-    ) -> Option<(Build, Footprint)> {
+    fn known_build(&self, about: &About<'_>, report: &Report, variables: &Variables) -> Option<(Build, Footprint)> {
         let build = match (about.trust, runtime::lock(&self.settled).get(&about.uid())) {
             (Trust::Nothing, _) | (_, None) => return None,
             (Trust::Watches | Trust::Truce, Some(settled)) => settled.build.clone()?,

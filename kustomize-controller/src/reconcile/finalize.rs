@@ -85,7 +85,7 @@ impl Kustomizer {
             }
             Err(error) => {
                 tracing::info!(%error, "cannot tell whether the service account exists, will try again");
-                return Some(retry(error.is_unreachable()));
+                return Some(retry(error.is_outage()));
             }
         }
         let cluster = match self.cluster(object) {
@@ -119,7 +119,10 @@ impl Kustomizer {
         )
         .await;
         if let Some(error) = pruned.error() {
-            self.tell_deletion(object, report, Severity::Error, "pruning for deleted resource failed");
+            // An API server that is away will be back, and is nobody's fault.
+            if !pruned.is_outage() {
+                self.tell_deletion(object, report, Severity::Error, "pruning for deleted resource failed");
+            }
             report.set(READY, Verdict::False, reason::PRUNE_FAILED, &error);
             let survivors = pruned.failures.iter().map(|failed| failed.owned.clone());
             // Deleting again what is on its way out is harmless, and what is to be waited for must not be forgotten.
@@ -130,7 +133,7 @@ impl Kustomizer {
                 .map(|doomed| doomed.owned.clone());
             report.status_mut().inventory = Some(inventory::to_status(&survivors.chain(doomed).collect::<Vec<_>>()));
             record(report, &pruned.changes);
-            return Some(retry(pruned.is_unreachable()));
+            return Some(retry(pruned.is_outage()));
         }
         if !pruned.changes.entries.is_empty() {
             self.tell_deletion(object, report, Severity::Info, &pruned.changes.lines());
@@ -218,8 +221,8 @@ async fn written(report: &mut Report) -> Option<Next> {
 }
 
 /// When something is tried again that the API server did not do, or did not answer.
-fn retry(unreachable: bool) -> Next {
-    match unreachable {
+fn retry(outage: bool) -> Next {
+    match outage {
         true => Next::Outage,
         false => Next::Backoff,
     }

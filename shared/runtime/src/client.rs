@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use futures::future::{BoxFuture, poll_fn};
 use http::Method;
 use kube::client::{Body, ClientBuilder};
+use kube::core::Status;
 use kube::{Client, Config};
 use std::io;
 use std::pin::pin;
@@ -49,11 +50,44 @@ pub fn build(config: Config, metrics: &Metrics, fence: &Fence) -> anyhow::Result
 /// may go well as soon as it is back.
 pub fn is_outage(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 408 | 429) || status.code >= 500,
+        kube::Error::Api(status) => answers_outage(status),
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }
 }
+
+/// Whether an answer says so: 408, 429 and 502 to 504 do; other codes from 500 on where the text is that of a storage
+/// that is away, because the API server answers 500 to much that is wrong with an object, too (a field that its schema
+/// does not know, in a server-side apply). What webhooks say, and what is said about webhooks, is about the object.
+pub fn answers_outage(status: &Status) -> bool {
+    let says = |texts: &[&str]| texts.iter().any(|text| status.message.contains(text));
+    let is_away = match status.code {
+        408 | 429 | 502..=504 => true,
+        500.. => says(&STORAGE),
+        _ => false,
+    };
+    is_away && !says(&ABOUT_THE_OBJECT)
+}
+
+/// What an API server says whose etcd is away, electing or overloaded: etcd's own words, and those of its client.
+const STORAGE: [&str; 7] = [
+    "etcdserver: ",
+    "rpc error: code = Unavailable",
+    "rpc error: code = Unknown",
+    "rpc error: code = DeadlineExceeded",
+    "rpc error: code = Canceled",
+    "context deadline exceeded",
+    "context canceled",
+];
+/// What lasts until somebody changes something: the object, a webhook, the room or the keys of the storage.
+const ABOUT_THE_OBJECT: [&str; 6] = [
+    "failed calling webhook",
+    "admission webhook",
+    "conversion webhook",
+    "request is too large",
+    "space exceeded",
+    "unable to transform key",
+];
 
 #[derive(Clone)]
 struct Counted {
@@ -136,6 +170,41 @@ mod tests {
     use http::{Request, Response};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn an_answer_says_that_the_api_server_is_away_or_speaks_of_the_object() {
+        let check = |code: u16, text: &str, expected: bool| {
+            let status = Status::failure(text, "").with_code(code);
+            assert_eq!(answers_outage(&status), expected, "{code} {text}");
+        };
+        for code in [408, 429, 502, 503, 504] {
+            check(code, "no", true);
+            check(code, "admission webhook \"w\" denied the request: later", false);
+        }
+        for code in [400, 401, 403, 404, 409, 410, 422, 500, 501] {
+            check(code, "no", false);
+        }
+        check(500, "etcdserver: request timed out", true);
+        check(500, "etcdserver: leader changed", true);
+        check(
+            500,
+            "rpc error: code = Unavailable desc = error reading from server: EOF",
+            true,
+        );
+        check(500, "Internal error occurred: context deadline exceeded", true);
+        let unknown = "failed to create typed patch object (n/a; apps/v1, Kind=Deployment): .spec.x: field not declared in schema";
+        check(500, unknown, false);
+        let webhook = "Internal error occurred: failed calling webhook \"w\": failed to call webhook: Post \"https://w\": context deadline exceeded";
+        check(500, webhook, false);
+        check(
+            500,
+            "conversion webhook for g/v1, Kind=A failed: Post \"https://w\": context canceled",
+            false,
+        );
+        check(500, "etcdserver: request is too large", false);
+        check(500, "etcdserver: mvcc: database space exceeded", false);
+        check(403, "etcdserver: request timed out", false);
+    }
 
     fn counted(metrics: &Metrics, patience: Duration, fence: &Fence) -> Counted {
         Counted {

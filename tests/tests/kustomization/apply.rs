@@ -232,7 +232,7 @@ async fn every_error_of_a_stage_is_reported_and_nothing_of_it_applied() -> Resul
         expected.map(|line| text(&edge, line))
     );
     assert_eq!(failure.no_matches().count(), 1);
-    assert!(!failure.is_unreachable());
+    assert!(!failure.is_outage());
     assert_eq!(edge.find("v1", "ConfigMap", "good").await?, None);
     Ok(())
 }

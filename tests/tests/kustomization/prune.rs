@@ -288,6 +288,7 @@ spec:
     let expected = "delete failed, errors: Thing/<ns>/a query failed: unable to retrieve the complete list of server APIs: \
         away.example.test/v1: stale GroupVersion discovery: away.example.test/v1;";
     assert_eq!(result.error(), Some(text(&edge, expected)));
+    assert!(!result.is_outage());
 
     cluster.control_plane()?.kill(Part::ApiServer)?;
     let result = pruned(&edge, &stale).await;
@@ -296,6 +297,7 @@ spec:
         (0, 1),
         "{result:?}"
     );
+    assert!(result.is_outage());
     let doomed = [Doomed {
         owned: stale[0].clone(),
         uid: "any".into(),
@@ -306,7 +308,7 @@ spec:
     let failure = crate::edges::apply_stage(&edge.own, &map, &options, async |_| {})
         .await
         .err();
-    assert!(failure.context("applied by nobody")?.is_unreachable());
+    assert!(failure.context("applied by nobody")?.is_outage());
     drop(edge);
     cluster.stop().await
 }
