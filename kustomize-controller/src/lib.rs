@@ -29,6 +29,7 @@ pub mod origins;
 pub mod prune;
 pub mod reconcile;
 pub mod remote_bases;
+pub mod sights;
 pub mod source;
 pub mod stages;
 pub mod substitute;

@@ -13,14 +13,15 @@ use crate::fingerprint::Fingerprint;
 use crate::holdings::Sight;
 use crate::inventory::ObjectId;
 use crate::prune::Owner;
+use crate::sights::{Known, Place, Sights};
 use api::meta::key;
 use futures::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
 use runtime::lock;
-use runtime::watching::{Pauses, Trouble};
-use std::collections::{HashMap, HashSet, VecDeque};
+use runtime::watching::{self, Pauses, Trouble};
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -66,22 +67,18 @@ pub struct Listed {
     pub kind: String,
     /// When the list began.
     pub began: Instant,
-    known: Arc<Mutex<HashMap<Place, Known>>>,
+    sights: Arc<Mutex<Sights>>,
 }
 
 impl Listed {
     /// The resource version of the object of that namespace and name; nothing when there is none.
     pub fn names(&self, place: &Place) -> Option<u64> {
-        let known = lock(&self.known);
+        let known = lock(&self.sights).get(place);
         known
-            .get(place)
             .filter(|known| known.fingerprint.is_some())
             .map(|known| known.version)
     }
 }
-
-/// Namespace and name.
-pub type Place = (String, String);
 
 /// Whether news about a kind arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +112,7 @@ struct Slot {
     state: watch::Receiver<State>,
     released: Arc<Notify>,
     defined: Arc<Notify>,
-    known: Arc<Mutex<HashMap<Place, Known>>>,
+    sights: Arc<Mutex<Sights>>,
 }
 
 /// An interest in a kind: its watch stays open at least as long as this lives.
@@ -154,13 +151,12 @@ impl Watches {
         let slot = kinds.entry(kind.clone()).or_insert_with(|| {
             let (sender, state) = watch::channel(State::Starting);
             let released = Arc::new(Notify::new());
-            let (known, defined) = (Arc::default(), Arc::<Notify>::default());
+            let (sights, defined) = (Arc::default(), Arc::<Notify>::default());
             let watched = Watched {
                 shared: self.0.clone(),
                 kind: kind.clone(),
                 state: sender,
-                known: Arc::clone(&known),
-                mourned: VecDeque::new(),
+                sights: Arc::clone(&sights),
                 defined: Arc::clone(&defined),
                 refused: false,
             };
@@ -170,7 +166,7 @@ impl Watches {
                 state,
                 released,
                 defined,
-                known,
+                sights,
             }
         });
         slot.interests += 1;
@@ -208,8 +204,7 @@ impl Watches {
     fn known(&self, id: &ObjectId) -> Option<Known> {
         let kinds = lock(&self.0.kinds);
         let slot = kinds.get(&(id.group.clone(), id.kind.clone()))?;
-        let known = lock(&slot.known);
-        known.get(&(id.namespace.clone(), id.name.clone())).cloned()
+        lock(&slot.sights).get(&(id.namespace.clone(), id.name.clone()))
     }
 
     /// How many watches are open.
@@ -286,39 +281,58 @@ struct Watched {
     shared: Arc<Shared>,
     kind: Kind,
     state: watch::Sender<State>,
-    known: Arc<Mutex<HashMap<Place, Known>>>,
-    /// What is gone, in order.
-    mourned: VecDeque<(Instant, Place)>,
+    sights: Arc<Mutex<Sights>>,
     /// A definition in the group has changed.
     defined: Arc<Notify>,
     /// Whether it was said that the kind cannot be watched.
     refused: bool,
 }
 
-/// What is known of an object. One that is gone is known for a while: the answer to an apply may be slower than the news
-/// of the deletion that followed it.
-#[derive(Clone, Debug)]
-struct Known {
-    version: u64,
-    /// Nothing when it is gone.
-    fingerprint: Option<Fingerprint>,
-}
-
-/// How long one that is gone is known.
-const MOURNED: Duration = Duration::from_secs(60);
-
 type Metadata = PartialObjectMeta<DynamicObject>;
 
 /// Why a watch ended.
-enum End {
-    /// Start over at once: the resource version is too old.
-    Expired,
-    /// The API server is away.
-    Broken(String),
-    /// It does not let us.
-    Refused(String),
-    /// The kind is not served (any more).
-    NotServed(String),
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    why: String,
+    trouble: Trouble,
+    /// Whether the kind is served, as far as is known.
+    served: bool,
+}
+
+impl End {
+    fn broken(why: String) -> Self {
+        End {
+            why,
+            trouble: Trouble::Away,
+            served: true,
+        }
+    }
+
+    /// What an error of the watch means.
+    fn of(error: &watcher::Error) -> Self {
+        let status = watching::answer(error);
+        let why = match status {
+            Some(status) => status.message.clone(),
+            None => crate::cluster::chain(error),
+        };
+        End {
+            why,
+            trouble: Trouble::of(error),
+            served: status.is_none_or(|status| status.code != 404),
+        }
+    }
+
+    /// What it means that nobody can say where a kind is served.
+    fn unresolved(error: &ApiError) -> Self {
+        End {
+            why: error.to_string(),
+            trouble: match error.is_outage() {
+                true => Trouble::Away,
+                false => Trouble::Refused,
+            },
+            served: !error.is_no_match(),
+        }
+    }
 }
 
 impl Watched {
@@ -328,26 +342,21 @@ impl Watched {
         loop {
             let end = self.watch().await;
             self.dark();
-            let (why, trouble) = match end {
-                End::Expired => continue,
-                End::Broken(why) => (why, Trouble::Away),
-                End::Refused(why) => {
-                    self.say_refused(&why);
-                    (why, Trouble::Refused)
-                }
-                End::NotServed(why) => {
-                    self.all_gone();
-                    (why, Trouble::Refused)
-                }
-            };
+            let End { why, trouble, served } = end;
+            if !served {
+                self.all_gone();
+            } else if trouble == Trouble::Refused {
+                self.say_refused(&why);
+            }
             tracing::debug!(group = self.kind.0, kind = self.kind.1, %why, "cannot watch, will try again");
             self.state.send_replace(State::Polled(why));
-            self.rest(pauses.after(trouble, Instant::now())).await;
+            self.rest(watching::spread(pauses.after(trouble, Instant::now()))).await;
         }
     }
 
     /// Waits before the next attempt: not longer than until a definition in the group changes.
     async fn rest(&self, wait: Duration) {
+        lock(&self.sights).bury(Instant::now());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.defined.notified() => {}
@@ -358,8 +367,7 @@ impl Watched {
         let own = &self.shared.own;
         let resource = match own.preferred(&self.kind.0, &self.kind.1).await {
             Ok(resource) => resource,
-            Err(error) if error.is_no_match() => return End::NotServed(error.to_string()),
-            Err(error) => return End::Broken(error.to_string()),
+            Err(error) => return End::unresolved(&error),
         };
         let api: Api<Metadata> = Api::all_with(own.client(), &resource.api);
         let mut events = pin!(watcher(api, watcher::Config::default().labels(key::OWNER_NAME)));
@@ -381,10 +389,10 @@ impl Watched {
                 }
                 Ok(watcher::Event::Apply(object)) => self.changed(object),
                 Ok(watcher::Event::Delete(object)) => self.gone(&place(&object), version(&object)),
-                Err(error) => return end(error),
+                Err(error) => return End::of(&error),
             }
         }
-        End::Broken("the watch ended".to_owned())
+        End::broken("the watch ended".to_owned())
     }
 
     fn changed(&mut self, object: Metadata) {
@@ -393,12 +401,7 @@ impl Watched {
             version(&object),
             Fingerprint::of_meta(&object.metadata, &self.shared.override_managers),
         );
-        let known = Known {
-            version,
-            fingerprint: Some(fingerprint),
-        };
-        let before = lock(&self.known).insert(place.clone(), known);
-        if before.as_ref().is_some_and(|before| before.version == version) {
+        if !lock(&self.sights).seen(&place, version, fingerprint, Instant::now()) {
             return;
         }
         self.tell(Sighting {
@@ -410,22 +413,9 @@ impl Watched {
     }
 
     fn gone(&mut self, place: &Place, version: u64) {
-        let now = Instant::now();
-        {
-            let mut known = lock(&self.known);
-            let over = |(since, _): &mut (Instant, Place)| now.duration_since(*since) > MOURNED;
-            while let Some((_, old)) = self.mourned.pop_front_if(over) {
-                if known.get(&old).is_some_and(|known| known.fingerprint.is_none()) {
-                    known.remove(&old);
-                }
-            }
-            let Some(known) = known.get_mut(place).filter(|known| known.fingerprint.is_some()) else {
-                return;
-            };
-            known.version = version.max(known.version.saturating_add(1));
-            known.fingerprint = None;
+        if !lock(&self.sights).gone(place, version, Instant::now()) {
+            return;
         }
-        self.mourned.push_back((now, place.clone()));
         self.tell(Sighting {
             id: self.id(place.clone()),
             owner: None,
@@ -435,11 +425,7 @@ impl Watched {
     }
 
     fn keep_only(&mut self, listed: &HashSet<Place>) {
-        let missing: Vec<_> = lock(&self.known)
-            .iter()
-            .filter(|(place, known)| known.fingerprint.is_some() && !listed.contains(*place))
-            .map(|(place, known)| (place.clone(), known.version.saturating_add(1)))
-            .collect();
+        let missing = lock(&self.sights).missing(listed);
         for (place, version) in missing {
             self.gone(&place, version);
         }
@@ -455,7 +441,7 @@ impl Watched {
             group,
             kind,
             began,
-            known: Arc::clone(&self.known),
+            sights: Arc::clone(&self.sights),
         }));
         self.refused = false;
         self.state.send_replace(State::Live);
@@ -514,24 +500,46 @@ fn place(object: &Metadata) -> Place {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// What an error of the watch means.
-fn end(error: watcher::Error) -> End {
-    let text = crate::cluster::chain(&error);
-    let status = match error {
-        watcher::Error::WatchError(status) => Some(status),
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
-        watcher::Error::InitialListFailed(_)
-        | watcher::Error::WatchStartFailed(_)
-        | watcher::Error::WatchFailed(_)
-        | watcher::Error::NoResourceVersion => None,
-    };
-    match status {
-        Some(status) if status.code == 410 => End::Expired,
-        Some(status) if matches!(status.code, 403 | 405) => End::Refused(status.message),
-        Some(status) if status.code == 404 => End::NotServed(ApiError::Status(status).to_string()),
-        Some(status) => End::Broken(status.message),
-        None => End::Broken(text),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn status(code: u16) -> Box<Status> {
+        Status::failure("why", "Because").with_code(code).boxed()
+    }
+
+    #[test]
+    fn a_watch_ends_as_every_watch_does_but_for_kinds_that_are_not_served() {
+        let check = |error: watcher::Error, trouble, served| {
+            let (end, why) = (End::of(&error), "why".to_owned());
+            assert_eq!(end, End { why, trouble, served }, "{error}");
+        };
+        for (code, trouble, served) in [
+            (401, Trouble::Refused, true),
+            (403, Trouble::Refused, true),
+            (404, Trouble::Refused, false),
+            (405, Trouble::Refused, true),
+            (410, Trouble::Expired, true),
+            (503, Trouble::Away, true),
+        ] {
+            let error = kube::Error::Api(status(code));
+            check(watcher::Error::InitialListFailed(error), trouble, served);
+        }
+        check(watcher::Error::WatchError(status(410)), Trouble::Expired, true);
+        check(watcher::Error::WatchError(status(500)), Trouble::Away, true);
+    }
+
+    #[test]
+    fn a_kind_that_nobody_can_place_is_looked_for_soon_only_while_the_api_server_is_away() {
+        let check = |error: ApiError, expected: (Trouble, bool)| {
+            let end = End::unresolved(&error);
+            assert_eq!((end.trouble, end.served), expected, "{error}");
+        };
+        check(ApiError::Unreachable("cut off".into()), (Trouble::Away, true));
+        check(ApiError::Status(status(503)), (Trouble::Away, true));
+        check(ApiError::Stale("g/v1".into()), (Trouble::Refused, true));
+        let (kind, group) = ("X".into(), "g".into());
+        check(ApiError::NoMatchInGroup { kind, group }, (Trouble::Refused, false));
     }
 }

@@ -3,14 +3,15 @@
 //! The library resumes a watch where it broke off, and starts over where that is too long ago; how long it pauses after
 //! an error is decided here. Its own schedule grows to a minute between two attempts, and shrinks only when something
 //! happens to the kind: an outage soon after another one, however short, would leave a controller blind for that long.
+//! Pauses are spread by chance: a controller has a watch for every kind that it applies, and all of them end at once.
 //!
-//! What this module does not do: spread the attempts by chance (a controller has a handful of watches), and tell about
-//! errors.
+//! What this module does not do: tell about errors.
 
 use crate::client::is_outage;
 use futures::{Stream, StreamExt};
 use kube::Resource;
 use kube::api::Api;
+use kube::core::Status;
 use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -41,7 +42,7 @@ where
         let event = events.next().await?;
         let failed = event.as_ref().err().map(Trouble::of);
         let now = tokio::time::Instant::now().into_std();
-        let pause = failed.map(|trouble| pauses.after(trouble, now));
+        let pause = failed.map(|trouble| spread(pauses.after(trouble, now)));
         Some((event, (events, pauses, pause)))
     })
 }
@@ -60,20 +61,39 @@ pub enum Trouble {
 impl Trouble {
     /// What an error of a watch means.
     pub fn of(error: &watcher::Error) -> Self {
-        match error {
-            watcher::Error::WatchError(status) if status.code == 410 => Trouble::Expired,
+        match (error, answer(error)) {
+            // Also of a list: it takes too long to read all its pages.
+            (_, Some(status)) if status.code == 410 => Trouble::Expired,
             // Otherwise a watch that was accepted ends because the API server does.
-            watcher::Error::WatchError(status) if !matches!(status.code, 401 | 403) => Trouble::Away,
-            watcher::Error::InitialListFailed(error)
-            | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error)
-                if is_outage(error) =>
-            {
-                Trouble::Away
-            }
+            (watcher::Error::WatchError(status), _) if !matches!(status.code, 401 | 403) => Trouble::Away,
+            (
+                watcher::Error::InitialListFailed(error)
+                | watcher::Error::WatchStartFailed(error)
+                | watcher::Error::WatchFailed(error),
+                _,
+            ) if is_outage(error) => Trouble::Away,
             _ => Trouble::Refused,
         }
     }
+}
+
+/// What the API server answered, where it did.
+pub fn answer(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// The pause that is made: between half of it and all of it, by chance.
+pub fn spread(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// The pauses of one watch: half a second, doubling up to a limit as long as the same trouble goes on. No clock: the
@@ -118,7 +138,6 @@ mod tests {
     use api::source::GitRepository;
     use http::{Request, Response};
     use kube::client::Body;
-    use kube::core::Status;
     use serde_json::json;
 
     /// Errors, each so many seconds after the end of the pause before it, and the pauses they lead to in milliseconds.
@@ -161,11 +180,13 @@ mod tests {
         let told = |code: u16| Status::failure("no", "Because").with_code(code).boxed();
         let check = |error: watcher::Error, expected| assert_eq!(Trouble::of(&error), expected, "{error}");
         for (code, expected) in [
+            (401, Refused),
             (403, Refused),
             (404, Refused),
-            (410, Refused),
+            (405, Refused),
+            (410, Expired),
             (429, Away),
-            (500, Away),
+            (500, Refused),
             (503, Away),
         ] {
             check(
@@ -176,9 +197,23 @@ mod tests {
         check(watcher::Error::WatchError(told(410)), Expired);
         check(watcher::Error::WatchError(told(500)), Away);
         check(watcher::Error::WatchError(told(403)), Refused);
+        check(watcher::Error::WatchError(told(401)), Refused);
+        check(watcher::Error::WatchStartFailed(kube::Error::Api(told(410))), Expired);
         check(watcher::Error::NoResourceVersion, Refused);
         let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         check(watcher::Error::WatchFailed(kube::Error::ReadEvents(cut)), Away);
+    }
+
+    #[test]
+    fn pauses_differ_by_chance_and_are_never_longer_or_less_than_half() {
+        let pauses: Vec<_> = (0..100).map(|_| spread(LONGEST_AWAY)).collect();
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| (LONGEST_AWAY / 2..=LONGEST_AWAY).contains(pause)),
+            "{pauses:?}"
+        );
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{pauses:?}");
     }
 
     /// A client of an API server that lists nothing, refuses connections until an hour has passed after the list, and
