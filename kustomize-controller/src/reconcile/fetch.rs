@@ -1,7 +1,7 @@
 //! The first step of a run: from the artifact to built objects, sorted into stages; or to nothing at all, where what was
 //! built before is what would be built now and nobody has changed what was applied.
 
-use super::run::{Applying, Awaited, Checking, Fetching, Inputs, Step};
+use super::run::{Applying, Awaited, Checking, Fetching, Inputs, Step, Superseded};
 use super::settled::Build;
 use super::{About, Intent, Kustomizer, Progress, Report};
 use crate::apply::ChangeSet;
@@ -20,6 +20,7 @@ use api::kustomize::ChangeKind;
 use api::meta::condition::HEALTHY;
 use kustomize::Footprint;
 use runtime::conditions::Verdict;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,7 @@ impl Kustomizer {
             strict: self.context.policy.strict_substitution,
             stage_kinds: self.context.policy.stage_kinds.clone(),
         };
-        let Some(built) = self.build(about, tree, request).await? else {
+        let Some(built) = self.build(about, fetching, tree, request).await? else {
             // The next call sees what is wanted instead.
             return Ok(Progress::Wait(Duration::ZERO));
         };
@@ -120,45 +121,57 @@ impl Kustomizer {
     }
 
     /// Builds, unless something else is wanted meanwhile: nothing then.
-    async fn build(&self, about: &About<'_>, tree: Arc<Tree>, request: Request) -> Result<Option<Built>, Failure> {
-        // Builds compute: as many at a time as there are cores, and none on a thread that others wait on.
-        let turn = Turn::wait(&self.builds).await;
+    async fn build(
+        &self,
+        about: &About<'_>,
+        fetching: &mut Fetching,
+        tree: Arc<Tree>,
+        request: Request,
+    ) -> Result<Option<Built>, Failure> {
+        let mut is_pointless = || self.superseded(about).is_some_and(|by| fetching.gives_way(by));
+        // Builds compute: as many at a time as there are cores, and none on a thread that others wait on. How long
+        // others take does not count.
+        let Some(turn) = unless(Turn::wait(&self.builds), &mut is_pointless).await else {
+            return Ok(None);
+        };
         let remote = self.context.remote.clone();
         let stop = CancellationToken::new();
         // Whoever gives up this call gives up the build.
         let _given_up = stop.clone().drop_guard();
-        let mut building = tokio::task::spawn_blocking(move || {
+        let building = tokio::task::spawn_blocking(move || {
             let bases = remote.map(|remote| RemoteBases::new(&remote, &turn, stop.clone()));
             build::manifests(&tree, &request, bases.as_ref(), &|| stop.is_cancelled())
         });
         let failed = |what: &dyn std::fmt::Display| Failure::Build(format!("kustomize build failed: {what}"));
-        let begun = Instant::now();
-        while begun.elapsed() < about.timeout.std() {
-            if let Ok(built) = tokio::time::timeout(LOOK, &mut building).await {
-                return built.unwrap_or_else(|error| Err(failed(&error))).map(Some);
-            }
-            if self.is_superseded(about) {
-                return Ok(None);
-            }
+        let building = tokio::time::timeout(about.timeout.std(), building);
+        match unless(building, &mut is_pointless).await {
+            None => Ok(None),
+            Some(Ok(Ok(built))) => built.map(Some),
+            Some(Ok(Err(error))) => Err(failed(&error)),
+            Some(Err(_)) => Err(failed(&format_args!(
+                "it was not done after {}: make it smaller, or spec.timeout longer",
+                about.timeout
+            ))),
         }
-        Err(failed(&format_args!(
-            "it was not done after {}: make it smaller, or spec.timeout longer",
-            about.timeout
-        )))
     }
 
-    /// Whether a run of this has nothing to do any more, as far as is known without asking.
-    fn is_superseded(&self, about: &About<'_>) -> bool {
+    /// Why a run of this has nothing to do any more, as far as is known without asking.
+    fn superseded(&self, about: &About<'_>) -> Option<Superseded> {
         let me = super::name(about.object);
         let Some(now) = self.context.objects.get(&me.0, &me.1) else {
-            return true;
+            return Some(Superseded::ByWish);
         };
         let offered = self.context.sources.known(&SourceRef::of(&now));
         let wanted = Inputs::of(&now, offered.as_ref().unwrap_or(about.artifact));
-        now.metadata.uid != about.object.metadata.uid
+        let built = Inputs::of(about.object, about.artifact);
+        if now.metadata.uid != about.object.metadata.uid
             || Intent::of(&now) != Intent::Sync
-            || wanted != Inputs::of(about.object, about.artifact)
+            || !wanted.is_same_wish(&built)
             || self.context.asked.is_asked(&me)
+        {
+            return Some(Superseded::ByWish);
+        }
+        (wanted != built).then_some(Superseded::ByRevision)
     }
 
     /// The last build and what it asked of its artifact, if what it made is in the cluster as it was and its inputs are the same,
@@ -221,5 +234,37 @@ impl Kustomizer {
             changed: false,
             was_healthy: report.is(HEALTHY, Verdict::True),
         })))
+    }
+}
+
+/// Waits for something, unless it is found to be pointless, which is asked every now and then: nothing then.
+async fn unless<T>(wanted: impl Future<Output = T>, is_pointless: &mut impl FnMut() -> bool) -> Option<T> {
+    let mut wanted = pin!(wanted);
+    loop {
+        match tokio::time::timeout(LOOK, &mut wanted).await {
+            Ok(done) => return Some(done),
+            Err(_) if is_pointless() => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_leaves_when_its_build_is_pointless() {
+        let places = Arc::new(Semaphore::new(0));
+        let mut looks = 0;
+        let mut second = || {
+            looks += 1;
+            looks == 2
+        };
+        assert!(unless(Turn::wait(&places), &mut second).await.is_none());
+        assert_eq!(looks, 2);
+        places.add_permits(1);
+        assert!(unless(Turn::wait(&places), &mut || false).await.is_some());
     }
 }

@@ -214,9 +214,10 @@ impl Kustomizer {
             }
         };
         let inputs = Inputs::of(object, &artifact);
-        if run.as_ref().is_some_and(|run| asked || run.inputs != inputs) {
-            // Superseded: whatever the old run waited for does not matter any more.
-            *run = None;
+        let mut first = Step::fetch();
+        if let Some(superseded) = run.take_if(|run| asked || run.inputs != inputs) {
+            // Whatever the old run waited for does not matter any more.
+            first = Step::instead_of(&superseded.step);
         }
         let mut trust = Trust::Nothing;
         if run.is_none() {
@@ -236,7 +237,7 @@ impl Kustomizer {
             rights: self.rights.load(Ordering::Relaxed),
             checking_since: None,
             draft: None,
-            step: Step::fetch(),
+            step: first,
         });
         let mut about = About {
             object,

@@ -130,6 +130,27 @@ impl Step {
     pub fn fetch() -> Self {
         Step::Fetch(Fetching::default())
     }
+
+    /// The first one of a run that takes the place of another.
+    pub fn instead_of(superseded: &Step) -> Self {
+        let insists = match superseded {
+            Step::Fetch(fetching) => fetching.gave_way || fetching.insists,
+            Step::Apply(_) | Step::Check(_) => false,
+        };
+        Step::Fetch(Fetching {
+            insists,
+            ..Fetching::default()
+        })
+    }
+}
+
+/// Why a run is pointless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Superseded {
+    /// Something else is asked for, or nothing any more.
+    ByWish,
+    /// The source offers another revision, and the same is asked for.
+    ByRevision,
 }
 
 /// Where fetching stands.
@@ -139,6 +160,24 @@ pub struct Fetching {
     pub attempts: u32,
     /// The next attempt is not to be made before.
     pub not_before: Option<Instant>,
+    /// The build was ended by a newer revision.
+    gave_way: bool,
+    /// The build of the run before was: this one is finished whatever the source offers, or one whose revisions come
+    /// faster than it can be built would never be applied.
+    insists: bool,
+}
+
+impl Fetching {
+    /// Whether the build ends because of this.
+    pub fn gives_way(&mut self, by: Superseded) -> bool {
+        match by {
+            Superseded::ByWish => true,
+            Superseded::ByRevision => {
+                self.gave_way = !self.insists;
+                self.gave_way
+            }
+        }
+    }
 }
 
 /// Where applying stands.
@@ -262,6 +301,36 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether the builds of runs that take each other's place end, each because of that.
+    #[track_caller]
+    fn check(superseded: &[Superseded], expected: &[bool]) {
+        let mut step = Step::fetch();
+        let ends = superseded.iter().map(|by| {
+            let Step::Fetch(fetching) = &mut step else {
+                panic!("another step")
+            };
+            let ends = fetching.gives_way(*by);
+            step = match ends {
+                true => Step::instead_of(&step),
+                // It was built and applied.
+                false => Step::fetch(),
+            };
+            ends
+        });
+        assert_eq!(ends.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn of_two_builds_at_most_one_ends_because_of_a_revision() {
+        use Superseded::{ByRevision, ByWish};
+        check(&[ByRevision; 5], &[true, false, true, false, true]);
+        check(&[ByWish; 3], &[true; 3]);
+        check(
+            &[ByRevision, ByWish, ByRevision, ByRevision],
+            &[true, true, false, true],
+        );
+    }
 
     #[test]
     fn whoever_waits_for_an_object_is_told_until_it_waits_no_more() {
