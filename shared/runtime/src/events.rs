@@ -7,6 +7,7 @@
 //! server that has too much to do is asked once more. The end of the process waits a little for the last ones. What
 //! must not be lost travels in the status.
 
+use crate::allowance::Allowance;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -32,10 +33,6 @@ const WRITES: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Events remembered for counting repeats.
 const REMEMBERED: usize = 4096;
-/// Events in a row about one object.
-const BURST: f64 = 25.0;
-/// Seconds after which one more is allowed.
-const REFILL: f64 = 300.0;
 /// The longest message of an event, in bytes: what Flux documents.
 const MAX_MESSAGE: usize = 39_000;
 
@@ -148,7 +145,7 @@ struct Writer {
     component: &'static str,
     instance: String,
     told: HashMap<Key, Told>,
-    allowance: HashMap<String, (f64, Instant)>,
+    allowance: Allowance,
     serial: u64,
     /// The objects about which an event is being written, and what has to wait for that.
     busy: HashMap<String, VecDeque<Job>>,
@@ -164,7 +161,7 @@ impl Writer {
             component,
             instance,
             told: HashMap::new(),
-            allowance: HashMap::new(),
+            allowance: Allowance::default(),
             serial: 0,
             busy: HashMap::new(),
             waiting: VecDeque::new(),
@@ -200,7 +197,7 @@ impl Writer {
     /// Writes an event as soon as there is room and it is its turn, unless its object was told about too often.
     fn take(&mut self, object: ObjectReference, mut notice: Notice) {
         let uid = object.uid.clone().unwrap_or_default();
-        if !self.allow(&uid, Instant::now()) {
+        if !self.allowance.take(&uid, Instant::now()) {
             return;
         }
         notice.message = cut(&notice.message);
@@ -257,22 +254,6 @@ impl Writer {
             Written::Failed => {}
         }
         self.start();
-    }
-
-    /// One token bucket per object.
-    fn allow(&mut self, uid: &str, now: Instant) -> bool {
-        if self.allowance.len() > REMEMBERED {
-            self.allowance
-                .retain(|_, (_, last)| now.duration_since(*last).as_secs_f64() < BURST * REFILL);
-        }
-        let (tokens, last) = self.allowance.entry(uid.to_owned()).or_insert((BURST, now));
-        *tokens = (*tokens + now.duration_since(*last).as_secs_f64() / REFILL).min(BURST);
-        *last = now;
-        if *tokens < 1.0 {
-            return false;
-        }
-        *tokens -= 1.0;
-        true
     }
 
     fn remember(&mut self, key: Key, name: String) {

@@ -6,6 +6,7 @@
 //!
 //! What this crate does not do: know what any controller reconciles.
 
+mod allowance;
 pub mod args;
 pub mod backoff;
 pub mod client;
