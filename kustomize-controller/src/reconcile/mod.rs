@@ -14,8 +14,10 @@ mod apply;
 mod asked;
 mod check;
 mod conclude;
+mod dependencies;
 mod fetch;
 mod finalize;
+mod resume;
 pub mod run;
 mod settled;
 
@@ -25,7 +27,6 @@ use crate::args::Policy;
 use crate::artifacts::Artifacts;
 use crate::changes::Origin;
 use crate::cluster::{Cluster, Clusters, Identity};
-use crate::dependency;
 use crate::failure::Failure;
 use crate::holdings::{Holdings, Meaning, Trust};
 use crate::prune::Owner;
@@ -38,7 +39,6 @@ use api::meta::condition::{HEALTHY, READY, RECONCILING};
 use api::meta::{key, reason};
 use api::source::Artifact;
 use kube::ResourceExt;
-use kube::api::Api;
 use remote::Remote;
 use run::{Inputs, Run, Step, Terminating, Watched};
 use runtime::conditions::Verdict;
@@ -307,44 +307,6 @@ impl Kustomizer {
         Some(self.rights.load(Ordering::Relaxed))
     }
 
-    /// The report of an object: what a run that is under way has not written yet, or a new one. Where somebody else has
-    /// written the status meanwhile the run is over.
-    fn resume(&self, object: &Kustomization, run: &mut Option<Run>) -> Report {
-        let Some(mut draft) = run.as_mut().and_then(|run| run.draft.take()) else {
-            return self.ledger.begin(object);
-        };
-        if !draft.rebase(object) {
-            *run = None;
-            self.forget_work(&object.uid().unwrap_or_default(), &name(object));
-        }
-        draft
-    }
-
-    /// Forgets what was done for an object and what is under way.
-    fn forget_work(&self, uid: &str, name: &Name) {
-        runtime::lock(&self.runs).remove(uid);
-        runtime::lock(&self.terminating).remove(uid);
-        runtime::lock(&self.rests).remove(uid);
-        runtime::lock(&self.settled).remove(uid);
-        runtime::lock(&self.interests).remove(uid);
-        runtime::lock(&self.watched).forget(name);
-        let (namespace, name) = name.clone();
-        self.holdings.forget(&Owner { namespace, name });
-    }
-
-    /// When to try again what could not be written. If somebody else has written the status, a leader before this one
-    /// perhaps, what is known of the object is from before that, and nothing of it counts: as if this process had just
-    /// been started.
-    fn unwritten(&self, object: &Kustomization, report: &Report, error: &kube::Error) -> Next {
-        if report.is_overtaken() {
-            tracing::info!("the status was written by somebody else meanwhile, will begin anew");
-            self.forget_work(&object.uid().unwrap_or_default(), &name(object));
-        } else {
-            tracing::info!(%error, "cannot write the object, will try again");
-        }
-        Next::retry(error)
-    }
-
     /// The artifact to work from.
     async fn artifact(&self, object: &Kustomization) -> Result<Artifact, Failure> {
         if let Some(message) = unsupported::message(&object.spec) {
@@ -365,72 +327,6 @@ impl Kustomizer {
         found.ok_or(Failure::NoArtifact {
             retry: self.context.policy.interval.requeue_dependency,
         })
-    }
-
-    /// Checks the dependencies in their order; the first that is not ready ends it.
-    async fn dependencies(&self, object: &Kustomization, revision: &str) -> Result<(), Failure> {
-        let me = name(object);
-        for dependency in dependency::names(object) {
-            // Before the check, so that a dependency that turns ready meanwhile still wakes this one.
-            runtime::lock(&self.blocked)
-                .entry(dependency.clone())
-                .or_default()
-                .insert(me.clone());
-            let Some(mut text) = self.obstacle(object, revision, &dependency).await? else {
-                self.unblock(&dependency, &me);
-                continue;
-            };
-            let known = |name: &Name| {
-                let found = self.context.objects.get(&name.0, &name.1);
-                found
-                    .map(|found| dependency::names(&found).collect())
-                    .unwrap_or_default()
-            };
-            if let Some(cycle) = dependency::cycle(&me, known) {
-                let names: Vec<_> = cycle
-                    .iter()
-                    .map(|(namespace, name)| format!("{namespace}/{name}"))
-                    .collect();
-                text = format!("{text}: dependency loop {}", names.join(" -> "));
-            }
-            return Err(Failure::Dependency(text));
-        }
-        Ok(())
-    }
-
-    fn unblock(&self, dependency: &Name, waiting: &Name) {
-        let mut blocked = runtime::lock(&self.blocked);
-        if let Some(waiters) = blocked.get_mut(dependency) {
-            waiters.remove(waiting);
-            if waiters.is_empty() {
-                blocked.remove(dependency);
-            }
-        }
-    }
-
-    /// What keeps a dependency from being ready; looked up in the API where the watch is limited to some.
-    async fn obstacle(
-        &self,
-        object: &Kustomization,
-        revision: &str,
-        dependency: &Name,
-    ) -> Result<Option<String>, Failure> {
-        if let Some(found) = self.context.objects.get(&dependency.0, &dependency.1) {
-            let found = (&*found, &self.ledger.status(&found));
-            return Ok(dependency::obstacle(object, revision, dependency, Some(found)));
-        }
-        if self.context.sees_all {
-            return Ok(dependency::obstacle(object, revision, dependency, None));
-        }
-        let api: Api<Kustomization> = Api::namespaced(self.context.process.client.clone(), &dependency.0);
-        let found = api.get_opt(&dependency.1).await?;
-        let found = found.as_ref().map(|found| (found, self.ledger.status(found)));
-        Ok(dependency::obstacle(
-            object,
-            revision,
-            dependency,
-            found.as_ref().map(|(found, status)| (*found, status)),
-        ))
     }
 
     /// The cluster to apply to, as the identity that the object names.
@@ -456,13 +352,6 @@ impl Kustomizer {
                 namespace: object.namespace().unwrap_or_default(),
                 name: account.to_owned(),
             },
-        }
-    }
-
-    /// Wakes whoever waits for a Kustomization.
-    fn wake_dependents(&self, name: &Name) {
-        for (namespace, name) in runtime::lock(&self.blocked).remove(name).unwrap_or_default() {
-            self.context.asked.ask(&self.context.trigger, &namespace, &name);
         }
     }
 }
