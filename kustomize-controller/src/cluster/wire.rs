@@ -132,3 +132,80 @@ impl Wire {
 fn again(method: &Method, code: u16) -> bool {
     code == 429 || (code >= 500 && method == Method::GET)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Response;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    /// An API server that gives these answers one after the other, the last one for ever, as codes with what they say in
+    /// `Retry-After`; and how often it was asked.
+    fn server(answers: &'static [(u16, Option<&'static str>)]) -> (Wire, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let (code, after) = answers[count.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1)];
+            let mut answer = Response::builder().status(code);
+            if let Some(after) = after {
+                answer = answer.header(header::RETRY_AFTER, after);
+            }
+            std::future::ready(answer.body(Body::from(b"{}".to_vec())))
+        });
+        let wire = Wire {
+            client: Client::new(service, "default"),
+            slots: Arc::new(Semaphore::new(1)),
+        };
+        (wire, asked)
+    }
+
+    async fn send(wire: &Wire, method: Method) -> Result<Value, ApiError> {
+        let call = Call {
+            method,
+            path: "/api/v1/namespaces/n/configmaps/a".to_owned(),
+            accept: JSON,
+            body: None,
+            subject: "patch configmaps a".to_owned(),
+        };
+        wire.send(call).await
+    }
+
+    /// How often a request is sent, and the code it ends in.
+    async fn check(method: Method, answers: &'static [(u16, Option<&'static str>)], expected: (usize, u16)) {
+        let (wire, asked) = server(answers);
+        let code = match send(&wire, method.clone()).await {
+            Ok(_) => 200,
+            Err(ApiError::Status(status)) => status.code,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!((asked.load(Ordering::SeqCst), code), expected, "{method} {answers:?}");
+    }
+
+    #[tokio::test]
+    async fn what_the_api_server_puts_off_is_sent_again_and_what_it_may_have_done_is_not() {
+        check(Method::PATCH, &[(429, Some("0")), (200, None)], (2, 200)).await;
+        check(Method::PATCH, &[(429, None), (200, None)], (1, 429)).await;
+        check(Method::PATCH, &[(429, Some("0"))], (4, 429)).await;
+        check(Method::PATCH, &[(500, Some("0")), (200, None)], (1, 500)).await;
+        check(Method::GET, &[(500, Some("0")), (200, None)], (2, 200)).await;
+        check(Method::GET, &[(404, Some("0")), (200, None)], (1, 404)).await;
+    }
+
+    #[tokio::test]
+    async fn the_pause_that_the_api_server_asks_for_is_made_and_holds_no_slot() {
+        let (wire, asked) = server(&[(429, Some("1")), (200, None)]);
+        let begun = Instant::now();
+        // The only slot is free meanwhile: the second request gets its answer while the first one pauses.
+        let (first, second) = futures::join!(
+            async { (send(&wire, Method::PATCH).await.is_ok(), begun.elapsed()) },
+            async { (send(&wire, Method::PATCH).await.is_ok(), begun.elapsed()) },
+        );
+        assert!(first.0 && second.0);
+        assert!(
+            first.1 >= Duration::from_secs(1) && second.1 < first.1,
+            "{first:?} {second:?}"
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
+}
