@@ -6,6 +6,7 @@
 //! what others do to it, [`requests`] what the controller asks the API server.
 
 mod contest;
+mod fair;
 mod fields;
 mod heal;
 mod inputs;

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use api::kustomize::Kustomization;
 use serde_json::{Value, json};
+use tests::cluster::Cluster;
 
 use crate::manifests::{config_map, deployment, secret, service};
 use crate::object::{Act, Object};
@@ -175,4 +176,36 @@ async fn a_request_a_change_of_the_spec_and_a_restart_verify_everything_once() -
     scene.healed(&deleted, &secret("s"), "app").await?;
     scene.wait_reconciles("app", before + 1).await?;
     all_verified(&scene, mark, "after a restart").await
+}
+
+#[tokio::test]
+async fn a_change_of_rights_verifies_what_is_applied_with_rights_of_an_account() -> Result<()> {
+    // Rights of others would count too.
+    let cluster = Cluster::own("quiet-rights").await?;
+    let builder = Scene::builder("quiet-rights").counted().flag("--verify-every=1000");
+    let scene = builder.on(&cluster).start().await?;
+    let rules = "[{apiGroups: ['', apps], resources: ['*'], verbs: ['*']}]";
+    scene.account("writer", rules).await?;
+    scene.publish_objects("main@sha1:1", &manifests()).await?;
+    // The API server's authorizer learns of the rights a moment later.
+    let spec = json!({ "serviceAccountName": "writer", "interval": INTERVAL, "retryInterval": "1s" });
+    scene.kustomization("app", spec).await?;
+    scene.wait_ready::<Kustomization>("app").await?;
+    let first = scene.wait_reconciles("app", 3).await?;
+    let mark = scene.requests()?.mark();
+    let last = scene.wait_reconciles("app", first + 3).await?;
+    let asked = about_objects(&scene, mark)?;
+    ensure!(asked.is_empty(), "asked without a change of rights: {asked:#?}");
+
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "another" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "writer" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "writer", "namespace": scene.name() }],
+    });
+    let mark = scene.requests()?.mark();
+    scene.apply_yaml(&binding.to_string()).await?;
+    scene.wait_reconciles("app", last + 4).await?;
+    all_verified(&scene, mark, "after a change of rights").await?;
+    drop(scene);
+    cluster.stop().await
 }

@@ -1,5 +1,5 @@
 //! What a controller asks the API server, request by request: a server that stands between the two, passes everything
-//! on as the administrator (or whom the kubeconfig names), writes it down, and can be away.
+//! on as the administrator (or whom the kubeconfig names), writes it down, can be away, and can hold requests back.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use serde_json::json;
 use tests::kubeconfig;
 use tests::pki::write_secret;
 use tests::web::Server;
+use tokio::sync::watch;
 
 /// The largest request that is passed on.
 const MAX_BODY: usize = 16 << 20;
@@ -51,6 +52,8 @@ struct Desk {
     upstream: PathBuf,
     client: Mutex<Option<Client>>,
     asked: Mutex<Vec<Asked>>,
+    /// What the paths of requests contain that are held back.
+    held: watch::Sender<Option<String>>,
 }
 
 impl Requests {
@@ -60,6 +63,7 @@ impl Requests {
             upstream: upstream.to_path_buf(),
             client: Mutex::default(),
             asked: Mutex::default(),
+            held: watch::Sender::default(),
         });
         let router = Router::new().fallback(forward).with_state(state.clone());
         Ok(Requests {
@@ -98,6 +102,16 @@ impl Requests {
         let mut asked = self.since(mark);
         asked.retain(|asked| asked.path.ends_with(path));
         asked
+    }
+
+    /// Holds back the requests whose path contains this, watches aside, until they are released.
+    pub fn hold(&self, path: &str) {
+        self.state.held.send_replace(Some(path.to_owned()));
+    }
+
+    /// Passes on what was held back, and holds back no more.
+    pub fn release(&self) {
+        self.state.held.send_replace(None);
     }
 
     /// Cuts every connection and refuses new ones.
@@ -156,7 +170,13 @@ async fn forward(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
     };
+    let (path, is_watch) = (asked.path.clone(), asked.is_watch());
     desk.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    if !is_watch {
+        let is_free = |held: &Option<String>| held.as_ref().is_none_or(|part| !path.contains(part));
+        // The sender lives as long as the desk.
+        let _ = desk.held.subscribe().wait_for(is_free).await;
+    }
     match desk.pass_on(request).await {
         Ok(answer) => answer,
         Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
