@@ -19,6 +19,7 @@ pub mod server;
 pub mod storage;
 pub mod verify;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use kube::runtime::watcher;
 use runtime::controller::{Controller, Options};
 use runtime::process::Process;
 use runtime::report::Ledger;
+use tokio::sync::Semaphore;
 
 use args::{Args, Gates};
 use auth::provider::{Environment, Providers};
@@ -104,6 +106,7 @@ pub async fn run(args: Args, gates: Gates, environment: Environment, process: Pr
         cluster: Cluster::new(process.client.clone()),
         verified: Memory::default(),
         storage,
+        writers: Arc::new(Semaphore::new(writers())),
         bounds: Bounds {
             whole: artifact::Limits::default(),
             file: args.git.git_max_file_size,
@@ -140,6 +143,11 @@ pub async fn run(args: Args, gates: Gates, environment: Environment, process: Pr
     };
     // Both run until shutdown; a server that fails ends the process.
     tokio::try_join!(served, reconciled).map(|_| ())
+}
+
+/// Two archives a core: while one waits for the disk the other one is compressed.
+fn writers() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn authenticator(

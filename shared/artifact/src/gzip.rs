@@ -29,7 +29,8 @@ pub(crate) struct Gzip<W: Write> {
     deflate: Compress,
     /// Whether the compressor took something since its last flush.
     dirty: bool,
-    trial: Compress,
+    /// Made when the first block looks like noise: a compressor takes a third of a megabyte, and few trees have such blocks.
+    trial: Option<Compress>,
     crc: Crc,
     block: Vec<u8>,
     output: Vec<u8>,
@@ -43,7 +44,7 @@ impl<W: Write> Gzip<W> {
             writer,
             deflate: Compress::new(Compression::new(LEVEL), false),
             dirty: false,
-            trial: Compress::new(Compression::fast(), false),
+            trial: None,
             crc: Crc::new(),
             block: Vec::with_capacity(BLOCK),
             output: Vec::with_capacity(OUTPUT),
@@ -85,13 +86,16 @@ impl<W: Write> Gzip<W> {
             return Ok(false);
         }
         let (sample, _) = block.split_at(SAMPLE);
-        self.trial.reset();
+        let trial = self
+            .trial
+            .get_or_insert_with(|| Compress::new(Compression::fast(), false));
+        trial.reset();
         let mut size = 0;
         loop {
             self.output.clear();
-            let taken = usize::try_from(self.trial.total_in()).unwrap_or(SAMPLE);
+            let taken = usize::try_from(trial.total_in()).unwrap_or(SAMPLE);
             let rest = sample.get(taken..).unwrap_or_default();
-            let status = self.trial.compress_vec(rest, &mut self.output, FlushCompress::Finish)?;
+            let status = trial.compress_vec(rest, &mut self.output, FlushCompress::Finish)?;
             size += self.output.len();
             if matches!(status, Status::StreamEnd) {
                 return Ok(size >= SAMPLE - SAMPLE / 64);

@@ -31,6 +31,7 @@ use runtime::finalizer;
 use runtime::metrics::{Metrics, ObjectLabels};
 use runtime::objects::Objects;
 use runtime::report::{Ledger, Report};
+use tokio::sync::Semaphore;
 
 use crate::auth::Authenticator;
 use crate::auth::cluster::Cluster;
@@ -98,6 +99,8 @@ pub struct GitRepositories {
     pub limits: client::Limits,
     /// Keeps the files.
     pub storage: Arc<Storage>,
+    /// How many archives are written at a time: a compressor takes most of a megabyte, and all of a core.
+    pub writers: Arc<Semaphore>,
     /// What an artifact may hold.
     pub bounds: Bounds,
     /// Where artifacts to include are unpacked.

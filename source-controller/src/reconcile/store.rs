@@ -56,7 +56,10 @@ impl GitRepositories {
         };
         let (storage, bounds) = (Arc::clone(&self.storage), self.bounds);
         let (place, ignore) = (place.clone(), spec.ignore.clone());
+        // It is never closed. Held by the writing itself, which goes on when nobody waits for it any more.
+        let writer = Arc::clone(&self.writers).acquire_owned().await;
         blocking(move || {
+            let _writer = writer;
             let Checkout { commit, mut listing } = checkout;
             let _unpacked = includes.add(&mut listing)?;
             listing.select(ignore.as_deref())?;
