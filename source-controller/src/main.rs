@@ -4,6 +4,11 @@ use clap::Parser;
 use runtime::process::{Standby, run};
 use source_controller::args::Args;
 use source_controller::auth::provider::Environment;
+use tikv_jemallocator::Jemalloc;
+
+/// Gives back to the system what a burst of work took, while the process is idle.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
