@@ -1,5 +1,5 @@
-//! The anchors of a document and what their aliases cost: a few lines may stand for more than any memory holds, so the
-//! copies are counted.
+//! The anchors of a document and what they and their aliases cost: a few lines may stand for more than any memory holds, so
+//! the copies are counted.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,25 @@ use crate::{Error, ErrorKind, Node, Position, Value};
 pub(super) struct Anchors {
     by_name: HashMap<String, Anchor>,
     count: usize,
+    /// What is kept for aliases to come: with anchors inside of anchors the same values again and again.
+    kept: Weight,
     expanded: Weight,
 }
 
 struct Anchor {
     /// Tells a definition from a later one with the same name.
     id: usize,
-    /// The finished value with its weight; none while the value is still being read.
-    value: Option<(Node, Weight)>,
+    value: Anchored,
+}
+
+/// The value of an anchor.
+enum Anchored {
+    /// It is still being read.
+    Open,
+    /// It is this, which weighs so much.
+    Kept(Node, Weight),
+    /// It is more than is kept.
+    TooMuch,
 }
 
 /// What a value costs when an alias repeats it.
@@ -29,23 +40,30 @@ struct Weight {
 }
 
 impl Weight {
-    fn of(node: &Node) -> Self {
-        let mut weight = Weight { nodes: 1, bytes: 0 };
+    /// Adds what a value weighs, as far as it takes to see that it is too much.
+    fn add_value(&mut self, node: &Node) {
+        if self.is_too_much() {
+            return;
+        }
+        self.add(Weight { nodes: 1, bytes: 0 });
         match &node.value {
-            Value::Str(text) => weight.bytes += text.len(),
-            Value::Seq(items) => items.iter().for_each(|item| weight.add(Weight::of(item))),
+            Value::Str(text) => self.bytes = self.bytes.saturating_add(text.len()),
+            Value::Seq(items) => items.iter().for_each(|item| self.add_value(item)),
             Value::Map(entries) => entries.iter().for_each(|(key, value)| {
-                weight.add(Weight::of(key));
-                weight.add(Weight::of(value));
+                self.add_value(key);
+                self.add_value(value);
             }),
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Float(_) => {}
         }
-        weight
     }
 
     fn add(&mut self, other: Weight) {
         self.nodes = self.nodes.saturating_add(other.nodes);
         self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    fn is_too_much(self) -> bool {
+        self.nodes > MAX_EXPANDED_NODES || self.bytes > MAX_EXPANDED_BYTES
     }
 }
 
@@ -60,14 +78,27 @@ impl Anchors {
     pub(super) fn open(&mut self, name: String) -> Open {
         self.count += 1;
         let id = self.count;
-        self.by_name.insert(name.clone(), Anchor { id, value: None });
+        let value = Anchored::Open;
+        self.by_name.insert(name.clone(), Anchor { id, value });
         Open { name, id }
     }
 
-    /// Notes the value of an anchor, unless its name has been given to another one in between.
+    /// Notes the value of an anchor, unless its name has been given to another one in between. With more values than aliases
+    /// may expand to, it is an error to refer to it, and none to have it.
     pub(super) fn close(&mut self, open: &Open, node: &Node) {
         if let Some(anchor) = self.by_name.get_mut(&open.name).filter(|anchor| anchor.id == open.id) {
-            anchor.value = Some((node.clone(), Weight::of(node)));
+            let mut kept = self.kept;
+            kept.add_value(node);
+            anchor.value = if kept.is_too_much() {
+                Anchored::TooMuch
+            } else {
+                let weight = Weight {
+                    nodes: kept.nodes - self.kept.nodes,
+                    bytes: kept.bytes - self.kept.bytes,
+                };
+                self.kept = kept;
+                Anchored::Kept(node.clone(), weight)
+            };
         }
     }
 
@@ -80,17 +111,40 @@ impl Anchors {
         let anchor = self.by_name.get(name);
         let anchor =
             anchor.ok_or_else(|| error(ErrorKind::Syntax, format!("yaml: unknown anchor '{name}' referenced")))?;
-        let (node, weight) = (anchor.value.as_ref()).ok_or_else(|| {
-            error(
-                ErrorKind::Content,
-                format!("yaml: anchor '{name}' value contains itself"),
-            )
-        })?;
-        self.expanded.add(*weight);
-        if self.expanded.nodes > MAX_EXPANDED_NODES || self.expanded.bytes > MAX_EXPANDED_BYTES {
-            let text = "yaml: document contains excessive aliasing";
-            return Err(error(ErrorKind::Limit, text.to_owned()));
+        match &anchor.value {
+            Anchored::Open => {
+                let text = format!("yaml: anchor '{name}' value contains itself");
+                return Err(error(ErrorKind::Content, text));
+            }
+            Anchored::Kept(node, weight) => {
+                self.expanded.add(*weight);
+                if !self.expanded.is_too_much() {
+                    return Ok(node);
+                }
+            }
+            Anchored::TooMuch => {}
         }
-        Ok(node)
+        let text = "yaml: document contains excessive aliasing";
+        Err(error(ErrorKind::Limit, text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_than_aliases_may_expand_to() {
+        let position = Position { line: 1, column: 1 };
+        let node = |value| Node { position, value };
+        let third = node(Value::Seq(vec![node(Value::Null); MAX_EXPANDED_NODES / 3]));
+        let mut anchors = Anchors::default();
+        for (name, value) in [("a", &third), ("b", &third), ("c", &third), ("d", &node(Value::Null))] {
+            let open = anchors.open(name.to_owned());
+            anchors.close(&open, value);
+        }
+        let expanded = ["a", "b", "c", "d"].map(|name| anchors.expand(name, position).map(drop));
+        let kinds = expanded.map(|result| result.map_err(|error| error.kind()));
+        assert_eq!(kinds, [Ok(()), Ok(()), Err(ErrorKind::Limit), Ok(())]);
     }
 }

@@ -1,5 +1,6 @@
 //! Reading: the events of the parser as a tree, then the comments, which the parser drops.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libyaml_safer::{Event, EventData, MappingStyle, Mark, Parser, ScalarStyle, SequenceStyle};
@@ -33,7 +34,7 @@ pub fn read_styled(text: &str) -> Result<Option<StyledDocument>, Error> {
         parser,
         quotes,
         scan: Scan::default(),
-        anchors: Vec::new(),
+        anchors: HashSet::new(),
         open_end: (!text.ends_with('\n')).then(|| padded.chars().count() as u64),
     };
     let Some(root) = reader.document()? else {
@@ -52,7 +53,7 @@ struct Reader<'a> {
     parser: Parser<&'a [u8]>,
     quotes: quotes::Mark,
     scan: Scan,
-    anchors: Vec<String>,
+    anchors: HashSet<String>,
     /// Behind the line break that was added to the text, if one was.
     open_end: Option<u64>,
 }
