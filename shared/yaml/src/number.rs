@@ -3,18 +3,17 @@
 use serde_json::{Number, Value};
 
 /// The JSON number for `f`; `None` when it has none. A whole number below 1e21 is printed by Go without exponent or
-/// fraction, so whoever reads that text sees an integer if it fits 64 bits.
+/// fraction, as the shortest digits that mean it with zeros behind them, so whoever reads that text sees an integer if it fits
+/// 64 bits. Above 2^53 that need not be the number itself.
 pub(crate) fn to_json(f: f64) -> Option<Value> {
     if !f.is_finite() {
         return None;
     }
-    if f.fract() == 0.0 {
-        // 2^63 and 2^64 are exact in f64, so these comparisons decide "fits" exactly.
-        if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&f) {
-            return Some(Value::from(f as i64));
-        }
-        if (0.0..18_446_744_073_709_551_616.0).contains(&f) {
-            return Some(Value::from(f as u64));
+    if f.fract() == 0.0 && f.abs() < 1e21 {
+        let digits = f.to_string();
+        let integer = digits.parse::<i64>().map(Value::from);
+        if let Ok(integer) = integer.or_else(|_| digits.parse::<u64>().map(Value::from)) {
+            return Some(integer);
         }
     }
     Number::from_f64(f).map(Value::Number)
@@ -81,7 +80,8 @@ mod tests {
         check(1e3, "1000");
         check(1.5e10, "15000000000");
         check(9_007_199_254_740_993.0, "9007199254740992");
-        check(18_446_744_073_709_549_568.0, "18446744073709549568");
+        check(18_446_744_073_709_549_568.0, "18446744073709550000");
+        check(-9_223_372_036_854_775_808.0, "-9.223372036854776e+18");
     }
 
     #[test]
