@@ -107,7 +107,7 @@ impl Walk {
             return set(node);
         };
         match node {
-            Node::Null { .. } => Ok(false),
+            Node::Null(_) => Ok(false),
             Node::List(items) => items
                 .iter_mut()
                 .try_fold(false, |changed, item| Ok(self.step(item, path, set)? || changed)),

@@ -5,12 +5,12 @@ use base64::Engine;
 use crate::Error;
 use crate::kustomization::GeneratorArgs;
 use crate::node::{Map, Node};
-use crate::resource::{Behavior, Memory, Resource};
+use crate::resource::{Behavior, Resource};
 
 /// An object without data.
 pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error> {
     if args.name.is_empty() {
-        return Err(Error::new("a configmap must have a name"));
+        return Err(Error::new(format!("a generated {kind} must have a name")));
     }
     let strings = |map: &std::collections::BTreeMap<String, String>| {
         Node::Map(
@@ -40,12 +40,10 @@ pub(super) fn frame(kind: &str, args: &GeneratorArgs) -> Result<Resource, Error>
         object.insert("immutable", Node::Bool(true.into()));
     }
     let mut resource = Resource::new(Node::Map(object));
-    resource.memory = Memory {
-        behavior: Behavior::named(&args.behavior),
-        needs_hash: !args.options.disable_name_suffix_hash,
-        generated: true,
-        ..Memory::default()
-    };
+    let memory = &mut resource.memory;
+    memory.behavior = Behavior::named(&args.behavior);
+    memory.needs_hash = !args.options.disable_name_suffix_hash;
+    memory.generated = true;
     Ok(resource)
 }
 

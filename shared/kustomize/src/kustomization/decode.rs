@@ -10,6 +10,7 @@ use yaml::{Dialect, Node, Position, Value};
 
 use crate::Error;
 use crate::error::Problems;
+use crate::node::EXACT;
 
 /// The first document of a configuration file, in the YAML 1.1 dialect kustomize reads these in; none when it is empty.
 ///
@@ -32,9 +33,6 @@ pub(crate) fn strict_document(content: &[u8]) -> Result<Option<Node>, Error> {
         None => Ok(documents.into_iter().next()),
     }
 }
-
-/// Up to here floats hold every integer.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The fields of a mapping, taken one by one.
 pub(crate) struct Fields<'a> {

@@ -23,7 +23,7 @@ impl Merger<'_> {
             };
         };
         let patch = match patch {
-            Some(Node::Null { .. }) => return Ok(Merged::Gone),
+            Some(Node::Null(_)) => return Ok(Merged::Gone),
             Some(patch) => {
                 match Directive::take(patch)? {
                     Directive::Delete => return Ok(Merged::Gone),
@@ -342,7 +342,7 @@ fn append_items(items: &mut Vec<Node>, from: Vec<Node>, keys: &[String]) -> Resu
                     Some(value) => values.push(value.text().into_owned()),
                     None => items.push(element.clone()),
                 },
-                Node::Null { .. } => items.push(element.clone()),
+                Node::Null(_) => items.push(element.clone()),
                 other => return Err(wrong_kind("MappingNode", other)),
             }
         }

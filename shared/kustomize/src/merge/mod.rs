@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use crate::Error;
 use crate::error::Within;
-use crate::node::{MAX_DEPTH, Map, Name, Node, wrong_kind};
+use crate::node::{Absence, MAX_DEPTH, Map, Name, Node, wrong_kind};
 use crate::schema::{Schema, Shape};
 
 /// The key of a merge directive.
@@ -30,7 +30,7 @@ pub(crate) fn merge(object: &mut Node, patch: Node, schema: &Schema) -> Result<(
         return Ok(());
     }
     let merger = Merger { schema };
-    let old = std::mem::replace(object, Node::Null { written: false });
+    let old = std::mem::replace(object, Node::NOTHING);
     if let Some(result) = merger.pair(Some(old), Some(&mut patch), None, 0)?.into_node() {
         *object = result;
     }
@@ -121,7 +121,7 @@ enum Kind {
 
 fn kind_of(node: Option<&Node>) -> Option<Kind> {
     match node? {
-        Node::Null { .. } => None,
+        Node::Null(_) => None,
         Node::Map(_) => Some(Kind::Map),
         Node::List(_) => Some(Kind::List),
         Node::Bool(_) | Node::Number(_) | Node::Text(_) => Some(Kind::Scalar),
@@ -195,7 +195,7 @@ impl Merger<'_> {
                 // The patch has something new, or nobody has anything.
                 let Some(patch) = patch else {
                     return Ok(match missing {
-                        Some(Node::Null { written: true }) => Merged::Kept(Node::Null { written: true }),
+                        Some(null @ Node::Null(Absence::Word(_))) => Merged::Kept(null),
                         _ => Merged::Gone,
                     });
                 };
@@ -207,7 +207,7 @@ impl Merger<'_> {
         };
         let mut none = Map::new();
         let patch = match patch {
-            Some(Node::Null { .. }) => return Ok(Merged::Gone),
+            Some(Node::Null(_)) => return Ok(Merged::Gone),
             Some(patch) => {
                 match Directive::take(patch)? {
                     Directive::Delete => return Ok(Merged::Gone),
@@ -234,7 +234,7 @@ impl Merger<'_> {
                 .pair(old, patch.get_mut(&field), shape.as_deref(), depth + 1)
                 .within(|| format!("field '{field}'"))?;
             let mut value = match merged {
-                Merged::Gone | Merged::Taken(Node::Null { .. }) => {
+                Merged::Gone | Merged::Taken(Node::Null(_)) => {
                     object.expose(&field);
                     continue;
                 }
@@ -278,7 +278,7 @@ impl Merger<'_> {
                         continue;
                     }
                     match self.clean(value, shape.as_deref(), depth + 1)?.into_node() {
-                        None | Some(Node::Null { .. }) => result.expose(&field),
+                        None | Some(Node::Null(_)) => result.expose(&field),
                         Some(value) => {
                             result.insert(field, value);
                         }
@@ -308,7 +308,7 @@ impl Merger<'_> {
 /// The patch's value where it has one.
 fn replace(object: Option<Node>, patch: Option<&mut Node>) -> Merged {
     match (patch, object) {
-        (Some(Node::Null { .. }), _) => Merged::Gone,
+        (Some(Node::Null(_)), _) => Merged::Gone,
         (Some(patch), _) => Merged::Taken(patch.clone()),
         (None, Some(object)) => Merged::Kept(object),
         (None, None) => Merged::Gone,

@@ -79,7 +79,7 @@ impl Size {
     /// The size of a tree.
     pub fn of(node: &Node) -> Self {
         match node {
-            Node::Null { .. } | Node::Bool(_) | Node::Number(_) => Self::leaf(0),
+            Node::Null(_) | Node::Bool(_) | Node::Number(_) => Self::leaf(0),
             Node::Text(text) => Self::leaf(text.text.len()),
             Node::List(items) => Self::around(items.iter().map(Self::of)),
             Node::Map(map) => Self::around(map.values().map(Self::of)),

@@ -1,7 +1,7 @@
 //! Telling whether a tree is another one than before, without a copy of it. Good enough for remarks about who changed what,
 //! no defence against trees made to look alike.
 
-use super::{Node, Style};
+use super::{Absence, Node, Style};
 
 /// What a tree comes to so far.
 struct Mix(u64);
@@ -22,7 +22,7 @@ impl Mix {
 
     fn node(&mut self, node: &Node) {
         match node {
-            Node::Null { written } => self.add(1 + u64::from(*written)),
+            Node::Null(written) => self.add(1 + u64::from(matches!(written, Absence::Word(_)))),
             Node::Bool(value) => self.add(3 + u64::from(value.value)),
             Node::Number(number) => {
                 let number = &number.value;

@@ -145,7 +145,7 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
     for part in steps(path) {
         let step = Step::parse(part)?;
         let next = match (&step, at) {
-            (_, Node::Null { .. }) => None,
+            (_, Node::Null(_)) => None,
             (Step::Field(field), Node::Map(map)) => map.get(field),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => step.position(items).and_then(|index| items.get(index)),
@@ -168,7 +168,7 @@ pub(crate) fn lookup_mut<'a>(node: &'a mut Node, path: &[String]) -> Result<Opti
     for part in steps(path) {
         let step = Step::parse(part)?;
         let next = match (&step, at) {
-            (_, Node::Null { .. }) => None,
+            (_, Node::Null(_)) => None,
             (Step::Field(field), Node::Map(map)) => map.get_mut(field),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => step.position(items).and_then(|index| items.get_mut(index)),
@@ -231,7 +231,7 @@ pub(crate) fn lookup_create<'a>(
         let step = Step::parse(part)?;
         let kind = last.before(parts.get(index + 1).copied());
         let next = match (&step, at) {
-            (_, Node::Null { .. }) => None,
+            (_, Node::Null(_)) => None,
             (Step::Field(field), Node::Map(map)) => Some(map.get_or_insert_with(field, || kind.node())),
             (Step::Field(_), other) => return Err(wrong_kind("MappingNode", other)),
             (_, Node::List(items)) => {

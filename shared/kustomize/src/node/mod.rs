@@ -2,7 +2,7 @@
 //!
 //! JSON values would nearly do. kustomize, however, works on parsed YAML and lets three things of the text show in its
 //! results, so the tree remembers them: whether a string was quoted (a number patched over `"80"` becomes `"8080"`, over
-//! `80` it becomes `8080`), whether a null was written out (`a: null` survives a strategic merge, `a:` does not), and which
+//! `80` it becomes `8080`), how a null was written (`a: null` survives a strategic merge, `a:` does not), and which
 //! strings are one and the same value put into several places by a label transformer (see [`Text::cell`]).
 //! Key order, comments, anchors and number formats are not kept: no output shows them.
 
@@ -29,16 +29,13 @@ use read::plain;
 pub(crate) use read::{Documents, check_key, documents};
 
 /// Up to here floats hold every integer.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
-    /// Null. `written` tells `a: null` from `a:`.
-    Null {
-        /// Whether a word for null stood there.
-        written: bool,
-    },
+    /// Null.
+    Null(Absence),
     /// A boolean.
     Bool(Spelled<bool>),
     /// A number.
@@ -49,6 +46,17 @@ pub(crate) enum Node {
     List(Vec<Node>),
     /// A mapping.
     Map(Map),
+}
+
+/// How a null is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// As a word, which is its text: `null`, `~`.
+    Word(&'static str),
+    /// As nothing: `a:`.
+    Nothing,
+    /// As nothing in brackets: `{a: }`. Upstream's writer has to put quotes there, so an empty string comes out in the end.
+    Bracketed,
 }
 
 /// A boolean or number and how it is spelled, which shows wherever it becomes text. The spelling makes no other value.
@@ -113,6 +121,11 @@ pub(crate) enum Style {
 const FOLDED: Style = Style::Quoted(yaml::Quoting::Folded);
 
 impl Node {
+    /// Null, written out.
+    pub const NULL: Self = Node::Null(Absence::Word("null"));
+    /// Null where nothing is written.
+    pub const NOTHING: Self = Node::Null(Absence::Nothing);
+
     /// A bare string.
     pub fn string(text: impl Into<Box<str>>) -> Self {
         Node::Text(Text {
@@ -138,13 +151,13 @@ impl Node {
 
     /// Whether this is null.
     pub fn is_null(&self) -> bool {
-        matches!(self, Node::Null { .. })
+        matches!(self, Node::Null(_))
     }
 
     /// Whether this is null, `{}` or `[]`.
     pub fn is_empty(&self) -> bool {
         match self {
-            Node::Null { .. } => true,
+            Node::Null(_) => true,
             Node::Map(map) => map.is_empty(),
             Node::List(items) => items.is_empty(),
             Node::Bool(_) | Node::Number(_) | Node::Text(_) => false,
@@ -190,7 +203,7 @@ impl Node {
         match self {
             Node::Map(map) => map.own_flaw().or_else(|| map.values().find_map(Node::flaw)),
             Node::List(items) => items.iter().find_map(Node::flaw),
-            Node::Null { .. } | Node::Bool(_) | Node::Number(_) | Node::Text(_) => None,
+            Node::Null(_) | Node::Bool(_) | Node::Number(_) | Node::Text(_) => None,
         }
     }
 
@@ -199,7 +212,7 @@ impl Node {
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Node::Text(text) => Cow::Borrowed(&text.text),
-            Node::Null { written: true } => Cow::Borrowed("null"),
+            Node::Null(Absence::Word(word)) => Cow::Borrowed(word),
             Node::Bool(Spelled {
                 spelling: Some(spelling),
                 ..
@@ -218,7 +231,7 @@ impl Node {
                 ),
                 false => Cow::Owned(number.value.to_string()),
             },
-            Node::Null { written: false } | Node::List(_) | Node::Map(_) => Cow::Borrowed(""),
+            Node::Null(_) | Node::List(_) | Node::Map(_) => Cow::Borrowed(""),
         }
     }
 
@@ -234,7 +247,8 @@ impl Node {
     /// The JSON form.
     pub fn to_json(&self) -> Value {
         match self {
-            Node::Null { .. } => Value::Null,
+            Node::Null(Absence::Bracketed) => Value::String(String::new()),
+            Node::Null(_) => Value::Null,
             Node::Bool(flag) => Value::Bool(flag.value),
             Node::Number(number) => Value::Number(number.value.clone()),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
@@ -252,7 +266,8 @@ impl Node {
     /// The JSON form, without a copy of the strings.
     pub fn into_json(self) -> Value {
         match self {
-            Node::Null { .. } => Value::Null,
+            Node::Null(Absence::Bracketed) => Value::String(String::new()),
+            Node::Null(_) => Value::Null,
             Node::Bool(flag) => Value::Bool(flag.value),
             Node::Number(number) => Value::Number(number.value),
             Node::Text(text) if text.style == Style::Untyped => plain(&text.text).to_json(),
@@ -270,7 +285,7 @@ impl Node {
     /// This tree after it was written as JSON and read as YAML: every string is in quotes, and no spelling is left.
     pub fn rewritten_as_json(self) -> Self {
         match self {
-            Node::Null { .. } => Node::Null { written: true },
+            Node::Null(_) => Node::NULL,
             Node::Bool(flag) => Node::Bool(flag.value.into()),
             Node::Number(number) => Node::Number(number.value.into()),
             Node::Text(text) if text.style == Style::Untyped => match plain(&text.text) {
@@ -281,7 +296,7 @@ impl Node {
             Node::List(items) => Node::List(items.into_iter().map(Node::rewritten_as_json).collect()),
             Node::Map(mut map) => {
                 for value in map.values_mut() {
-                    *value = std::mem::replace(value, Node::Null { written: true }).rewritten_as_json();
+                    *value = std::mem::replace(value, Node::NULL).rewritten_as_json();
                 }
                 Node::Map(map)
             }
@@ -293,15 +308,18 @@ impl Node {
     pub fn from_json(value: Value) -> Self {
         match value {
             Value::Number(number) if number.as_f64().is_some_and(|float| float.abs() >= EXACT) && !number.is_f64() => {
-                // The shortest digits that mean the float, filled up with zeros, as Go writes it.
-                let digits = number.as_f64().unwrap_or_default().to_string();
-                let rounded = digits
+                // The shortest digits that mean the float, filled up with zeros, as Go writes it. With more than an integer has
+                // room for it stays a float.
+                let float = number.as_f64().unwrap_or_default();
+                let digits = float.to_string();
+                let integer = digits
                     .parse::<u64>()
                     .map(Into::into)
                     .or_else(|_| digits.parse::<i64>().map(Into::into));
+                let rounded = integer.ok().or_else(|| serde_json::Number::from_f64(float));
                 Node::Number(rounded.unwrap_or(number).into())
             }
-            Value::Null => Node::Null { written: true },
+            Value::Null => Node::NULL,
             Value::Bool(value) => Node::Bool(value.into()),
             Value::Number(number) => Node::Number(number.into()),
             Value::String(text) => {
@@ -342,6 +360,8 @@ mod tests {
     fn integers_from_json_are_as_exact_as_floats() {
         check(9_007_199_254_740_992_u64.into(), 9_007_199_254_740_992_u64.into());
         check(i64::MAX.into(), 9_223_372_036_854_776_000_u64.into());
+        check(u64::MAX.into(), 1.844_674_407_370_955_2e19.into());
+        check(i64::MIN.into(), (-9.223_372_036_854_776e18).into());
         check((-9_007_199_254_740_993_i64).into(), (-9_007_199_254_740_992_i64).into());
     }
 

@@ -8,7 +8,7 @@ use yaml::{Dialect, Flaw, FlawKind, Position, Quoting, Value};
 use super::lines::Lines;
 use super::names::Names;
 use super::remarks::Remarks;
-use super::{Map, Node, Spelled, Style, Text};
+use super::{Absence, Map, Node, Spelled, Style, Text};
 use crate::Error;
 use crate::error::Within;
 
@@ -45,7 +45,7 @@ pub(crate) fn documents(content: &[u8]) -> Result<Documents, Error> {
     for document in read {
         let (node, flaws) = document.within(|| "MalformedYAMLError")?;
         source.flaws = flaws.into_iter().map(|flaw| (flaw.position, flaw)).collect();
-        documents.nodes.push((node.position.line, source.convert(node)?));
+        documents.nodes.push((node.position.line, source.convert(node, false)?));
     }
     Ok(documents)
 }
@@ -63,7 +63,7 @@ fn rewritten(word: &str) -> Option<String> {
 /// A text without quotes, resolved: what it would be in a YAML file.
 pub(super) fn plain(text: &str) -> Node {
     if text.is_empty() {
-        return Node::Null { written: false };
+        return Node::NOTHING;
     }
     if let Some(text) = rewritten(text) {
         return Node::string(text);
@@ -124,15 +124,21 @@ fn resolve(text: &str) -> Option<Node> {
     }
     let nodes = yaml::parse(text, Dialect::V3).ok()?;
     match nodes.as_slice() {
-        [] => Some(Node::Null { written: true }),
+        [] => Some(Node::Null(absence(text))),
         [node] => match &node.value {
-            Value::Null => Some(Node::Null { written: true }),
+            Value::Null => Some(Node::Null(absence(text))),
             Value::Bool(value) => Some(Node::Bool(Spelled::read(*value, text, flag_text(*value)))),
             Value::Int(_) | Value::Uint(_) | Value::Float(_) => number(node, Some(text)).ok(),
             Value::Str(_) | Value::Seq(_) | Value::Map(_) => None,
         },
         _ => None,
     }
+}
+
+/// Null as this word, or as nothing if it is none for null.
+fn absence(word: &str) -> Absence {
+    let known = ["null", "~", "Null", "NULL"].into_iter().find(|known| *known == word);
+    known.map_or(Absence::Nothing, Absence::Word)
 }
 
 /// The usual characters of a boolean.
@@ -175,12 +181,15 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn convert(&self, node: yaml::Node) -> Result<Node, Error> {
+    /// The tree of a value; `within` is whether it is in brackets.
+    fn convert(&self, node: yaml::Node, within: bool) -> Result<Node, Error> {
         let position = node.position;
+        let is_bracketed = || within || self.starts(position).is_some_and(|c| matches!(c, '{' | '['));
         Ok(match node.value {
-            Value::Null => Node::Null {
-                written: self.starts(position).is_some_and(|c| matches!(c, 'n' | 'N' | '~')),
-            },
+            Value::Null => Node::Null(match absence(self.word(position).unwrap_or_default()) {
+                Absence::Nothing if within && !self.is_tagged(position) => Absence::Bracketed,
+                written => written,
+            }),
             Value::Bool(value) => Node::Bool(match self.word(position) {
                 Some(word) => Spelled::read(value, word, flag_text(value)),
                 None => value.into(),
@@ -205,20 +214,20 @@ impl<'a> Source<'a> {
                     cell: 0,
                 })
             }
-            Value::Seq(items) => Node::List(
-                items
-                    .into_iter()
-                    .map(|item| self.convert(item))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Value::Seq(items) => {
+                let within = is_bracketed();
+                let items = items.into_iter().map(|item| self.convert(item, within));
+                Node::List(items.collect::<Result<_, _>>()?)
+            }
             Value::Map(entries) => {
+                let within = is_bracketed();
                 let mut map = Map::new();
                 // In the order of the text; the mapping puts them in its own.
                 let mut read = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     let at = key.position;
                     let name = self.names.of(key.as_str().unwrap_or_default());
-                    let value = self.convert(value)?;
+                    let value = self.convert(value, within)?;
                     match self.flaws.get(&at) {
                         Some(flaw) if flaw.kind == FlawKind::Repeated => {
                             map.repeat(&name, value, flaw.error.to_string());
@@ -247,6 +256,15 @@ impl<'a> Source<'a> {
         Some(rest)
     }
 
+    /// Whether the scalar at a position has a tag.
+    fn is_tagged(&self, position: Position) -> bool {
+        let mut rest = self.lines.rest(position).unwrap_or_default();
+        while let Some((_, after)) = rest.split_once(' ').filter(|_| rest.starts_with('&')) {
+            rest = after.trim_start();
+        }
+        rest.starts_with('!')
+    }
+
     /// The first character of the scalar at a position.
     fn starts(&self, position: Position) -> Option<char> {
         self.rest(position)?.chars().next()
@@ -258,8 +276,14 @@ impl<'a> Source<'a> {
         if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.contains('T') {
             return None;
         }
-        self.word(position)
-            .filter(|word| yaml::is_timestamp(word) && (*word == text || rewritten(word).as_deref() == Some(text)))
+        // There may be spaces in one.
+        let bare = self
+            .rest(position)?
+            .split([',', ']', '}', '#', '\r'])
+            .next()?
+            .trim_end();
+        let is_this = yaml::is_timestamp(bare) && (bare == text || rewritten(bare).as_deref() == Some(text));
+        is_this.then_some(bare)
     }
 
     /// The bare word at a node's position.
@@ -293,8 +317,25 @@ mod tests {
         check("a: |\n  x\n", &text("x\n", Style::Quoted(Quoting::Literal)));
         check("{ä: 1, a: \"80\"}", &text("80", Style::Quoted(Quoting::Double)));
         check("a: !!str 80", &text("80", Style::Plain));
-        check("a: null", &Node::Null { written: true });
-        check("a:\nb: 1", &Node::Null { written: false });
+        check("a: 2024-01-02 03:04:05 # x", &Node::untyped("2024-01-02 03:04:05"));
+        check("a: null", &Node::NULL);
+        check("{a: ~, b: 1}", &Node::Null(Absence::Word("~")));
+        check("a: !!null NULL", &Node::Null(Absence::Word("NULL")));
+        check("a:\nb: 1", &Node::NOTHING);
+        check("a: # null\nb: 1", &Node::NOTHING);
+        check("a: !!null ''", &Node::NOTHING);
+        let bracketed = Node::Null(Absence::Bracketed);
+        check("{a: , b: 1}", &bracketed);
+        check("{b: 1, a}", &bracketed);
+        check("{b: 1,\n a: &x }", &bracketed);
+        check("{a: !!null , b: 1}", &Node::NOTHING);
+        check(
+            "a: {b: , c: [&x , ~]}",
+            &Node::Map(Map::from([
+                ("b", bracketed.clone()),
+                ("c", Node::List(vec![bracketed, Node::Null(Absence::Word("~"))])),
+            ])),
+        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Node {
                 old.text = new.into();
                 return Ok(());
             }
-            Node::Null { .. } => "!!null",
+            Node::Null(_) => "!!null",
             Node::Bool(_) => "!!bool",
             Node::Number(number) if number.value.is_f64() => "!!float",
             Node::Number(_) => "!!int",
@@ -144,7 +144,7 @@ impl Node {
         };
         let value = plain(new);
         let (fits, found) = match &value {
-            Node::Null { .. } => (tag == "!!null", "!!null"),
+            Node::Null(_) => (tag == "!!null", "!!null"),
             Node::Bool(_) => (tag == "!!bool", "!!bool"),
             Node::Number(number) if number.value.is_f64() || is_float(new) => (tag == "!!float", "!!float"),
             Node::Number(_) => (tag == "!!int" || tag == "!!float", "!!int"),

@@ -1,9 +1,10 @@
 //! The annotations a build works with: the ones inputs may carry from an earlier build, the ones `buildMetadata` asks for,
 //! and what is left of them in the output.
 
-use super::{Behavior, Memory, Previous, Resource};
+use super::{Behavior, Memory, Previous, Resource, torn_identities};
 use crate::Error;
-use crate::node::{Map, Node};
+use crate::error::Within;
+use crate::node::{Map, Node, wrong_kind};
 
 /// Where `buildMetadata: [originAnnotations]` writes.
 pub(crate) const ORIGIN: &str = "config.kubernetes.io/origin";
@@ -31,15 +32,8 @@ const MEMORY: [&str; 7] = [
     NEEDS_HASH,
 ];
 
-/// Annotations that never leave a build.
-const REMOVED: &[&str] = &[
-    PREVIOUS_KINDS,
-    PREVIOUS_NAMES,
-    PREVIOUS_NAMESPACES,
-    PREFIXES,
-    SUFFIXES,
-    BEHAVIOR,
-    NEEDS_HASH,
+/// Others that never leave a build.
+const REMOVED: [&str; 12] = [
     "internal.config.kubernetes.io/allowNameChange",
     "internal.config.kubernetes.io/allowKindChange",
     "internal.config.kubernetes.io/refBy",
@@ -58,15 +52,19 @@ impl Resource {
     /// Moves what an earlier build wrote into the annotations to the memory.
     ///
     /// # Errors
-    /// When the lists of earlier names, namespaces and kinds differ in length.
+    /// When the annotations are a list, or the lists of earlier names, namespaces and kinds differ in length.
     pub(super) fn recall(&mut self) -> Result<(), Error> {
+        let annotations = self.node.get("metadata").and_then(|meta| meta.get("annotations"));
+        if let Some(list @ Node::List(items)) = annotations
+            && !items.is_empty()
+        {
+            return Err(wrong_kind("MappingNode", list)).within(|| "metadata.annotations");
+        }
         let Some(annotations) = annotations_of(&mut self.node) else {
             return Ok(());
         };
         let mut take = |name: &str| annotations.remove(name).map(|value| value.text().into_owned());
-        let list = |value: Option<String>| -> Vec<String> {
-            value.map_or(Vec::new(), |value| value.split(',').map(str::to_owned).collect())
-        };
+        let list = |value: Option<String>| value.map_or(Vec::new(), |value| parts(&value));
         if let Some(behavior) = take(BEHAVIOR) {
             self.memory.generated = true;
             self.memory.behavior = Behavior::named(&behavior);
@@ -74,22 +72,8 @@ impl Resource {
         self.memory.needs_hash = take(NEEDS_HASH).is_some_and(|value| value == "enabled");
         self.memory.prefixes = list(take(PREFIXES));
         self.memory.suffixes = list(take(SUFFIXES));
-        let names = list(take(PREVIOUS_NAMES));
-        let (namespaces, kinds) = (list(take(PREVIOUS_NAMESPACES)), list(take(PREVIOUS_KINDS)));
-        if names.is_empty() {
-            return Ok(());
-        }
-        if names.len() != namespaces.len() || names.len() != kinds.len() {
-            return Err(Error::new(
-                "number of previous names, number of previous namespaces, number of previous kinds not equal",
-            ));
-        }
-        self.memory.previous = names
-            .into_iter()
-            .zip(namespaces)
-            .zip(kinds)
-            .map(|((name, namespace), kind)| Previous { kind, name, namespace })
-            .collect();
+        let [names, namespaces, kinds] = [PREVIOUS_NAMES, PREVIOUS_NAMESPACES, PREVIOUS_KINDS].map(take);
+        self.memory.identities = identities(names, namespaces, kinds)?;
         Ok(())
     }
 
@@ -102,8 +86,12 @@ impl Resource {
     /// Sets one annotation.
     ///
     /// # Errors
-    /// When `metadata` is no mapping.
+    /// When `metadata` or the annotations are no mapping.
     pub fn set_annotation(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let map = self.meta_mut()?.get_or_insert_with("annotations", Node::map);
+        if !matches!(map, Node::Map(_) | Node::Null(_)) {
+            return Err(wrong_kind("MappingNode", map)).within(|| "metadata.annotations");
+        }
         let mut annotations = self.meta_strings("annotations");
         annotations.insert(name.to_owned(), value.to_owned());
         self.set_meta_strings("annotations", annotations)
@@ -115,8 +103,8 @@ impl Resource {
     /// When `metadata` is no mapping.
     pub fn finish_annotations(&mut self, keep_origin: bool, keep_transformations: bool) -> Result<(), Error> {
         let mut annotations = self.meta_strings("annotations");
-        for name in REMOVED {
-            annotations.remove(*name);
+        for name in MEMORY.into_iter().chain(REMOVED) {
+            annotations.remove(name);
         }
         if !keep_origin {
             annotations.remove(ORIGIN);
@@ -133,7 +121,10 @@ impl Resource {
     /// When `metadata` is no mapping.
     pub fn write_memory(&mut self) -> Result<(), Error> {
         let memory = &self.memory;
-        let previous = |part: fn(&Previous) -> &str| -> Vec<&str> { memory.previous.iter().map(part).collect() };
+        let previous = |part: fn(&Previous) -> &str| -> Vec<&str> {
+            let parts = memory.identities.iter().map(part);
+            parts.filter(|part| !part.is_empty()).collect()
+        };
         let lists = [
             (PREVIOUS_KINDS, previous(|previous| &previous.kind)),
             (PREVIOUS_NAMES, previous(|previous| &previous.name)),
@@ -198,6 +189,40 @@ impl Resource {
     }
 }
 
+/// The items of a list in an annotation.
+fn parts(list: &str) -> Vec<String> {
+    list.split(',').map(str::to_owned).collect()
+}
+
+/// The identities that three lists stand for, of which one that is not there is an empty text.
+///
+/// # Errors
+/// When there are names, and not as many namespaces and kinds.
+fn identities(
+    names: Option<String>,
+    namespaces: Option<String>,
+    kinds: Option<String>,
+) -> Result<Vec<Previous>, Error> {
+    if names.is_none() && namespaces.is_none() {
+        return Ok(Vec::new());
+    }
+    let [namespaces, kinds] = [namespaces, kinds].map(|list| parts(&list.unwrap_or_default()));
+    let names = match names {
+        Some(names) => {
+            let names = parts(&names);
+            if names.len() != namespaces.len() || names.len() != kinds.len() {
+                return Err(torn_identities());
+            }
+            names
+        }
+        None => vec![String::new(); namespaces.len()],
+    };
+    let all = names.into_iter().zip(namespaces).zip(kinds);
+    Ok(all
+        .map(|((name, namespace), kind)| Previous { kind, name, namespace })
+        .collect())
+}
+
 fn annotations_of(node: &mut Node) -> Option<&mut Map> {
     let meta = node.as_map_mut()?.get_mut("metadata")?.as_map_mut()?;
     meta.get_mut("annotations")?.as_map_mut()
@@ -219,8 +244,8 @@ mod tests {
     #[test]
     fn what_is_remembered_goes_into_the_annotations_and_back() -> Result<(), Error> {
         let mut resource = Resource::new(Node::from_json(json!({"kind": "A", "metadata": {"name": "a"}})));
-        resource.remember_id();
-        resource.remember_id();
+        resource.remember_id()?;
+        resource.remember_id()?;
         resource.memory.prefixes.push("x-".to_owned());
         resource.memory.generated = true;
         let (node, memory) = (resource.node.clone(), resource.memory.clone());
@@ -240,6 +265,21 @@ mod tests {
         resource.read_memory()?;
         assert_eq!((&resource.node, &resource.memory), (&node, &memory));
         assert_eq!((&hidden.node, &hidden.memory), (&node, &memory));
+        Ok(())
+    }
+
+    #[test]
+    fn identities_without_a_name_are_none_and_go_with_no_others() -> Result<(), Error> {
+        let mut resource = Resource::new(Node::from_json(json!({"kind": "A", "metadata": {"name": ""}})));
+        resource.remember_id()?;
+        resource.remember_id()?;
+        assert!(resource.memory.previous().is_empty());
+        let memory = resource.memory.clone();
+        resource.write_memory()?;
+        resource.read_memory()?;
+        assert_eq!(resource.memory, memory);
+        resource.set_name("b")?;
+        assert!(resource.remember_id().is_err());
         Ok(())
     }
 

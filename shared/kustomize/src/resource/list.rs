@@ -59,7 +59,7 @@ pub(super) fn expand(documents: Vec<(usize, Node)>) -> Result<Vec<(usize, Node)>
         };
         match items {
             None => result.push((line, node)),
-            Some(Node::Null { .. }) => {}
+            Some(Node::Null(_)) => {}
             Some(Node::List(items)) => {
                 for item in items {
                     if !item.is_empty() {

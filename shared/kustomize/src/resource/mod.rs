@@ -95,8 +95,8 @@ impl Previous {
 /// What a build remembers about an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
-    /// Names it had, oldest first.
-    pub previous: Vec<Previous>,
+    /// The identities it had, oldest first; see [`Memory::previous`].
+    identities: Vec<Previous>,
     /// Prefixes it got, innermost first.
     pub prefixes: Vec<String>,
     /// Suffixes it got, innermost first.
@@ -107,6 +107,32 @@ pub(crate) struct Memory {
     pub needs_hash: bool,
     /// Whether it came from a generator.
     pub generated: bool,
+}
+
+impl Memory {
+    /// The identities it had, oldest first. One that never had a name had none.
+    pub fn previous(&self) -> &[Previous] {
+        match self.identities.first() {
+            Some(first) if first.name.is_empty() => &[],
+            _ => &self.identities,
+        }
+    }
+
+    /// Adds an identity. Upstream keeps names, namespaces and kinds in a list each, leaves out what is empty (a replacement
+    /// may have put a mapping there) and then cannot tell any more what belongs together.
+    fn remember(&mut self, identity: Previous) -> Result<(), Error> {
+        let is_torn = self.identities.first().is_some_and(|first| {
+            first.name.is_empty() != identity.name.is_empty()
+                || !identity.name.is_empty() && (first.kind.is_empty() || identity.kind.is_empty())
+        });
+        self.identities.push(identity);
+        if is_torn { Err(torn_identities()) } else { Ok(()) }
+    }
+}
+
+/// The error of earlier names, namespaces and kinds that do not belong together.
+fn torn_identities() -> Error {
+    Error::new("number of previous names, number of previous namespaces, number of previous kinds not equal")
 }
 
 /// An object.
@@ -198,7 +224,7 @@ impl Resource {
 
     /// The identities it had, oldest first. Group and version are today's.
     pub fn previous_ids(&self) -> impl Iterator<Item = Id> + '_ {
-        self.memory.previous.iter().map(|previous| previous.id(&self.gvk()))
+        self.memory.previous().iter().map(|previous| previous.id(&self.gvk()))
     }
 
     /// The identity it had at first.
@@ -207,13 +233,18 @@ impl Resource {
     }
 
     /// Remembers today's identity before it changes.
-    pub fn remember_id(&mut self) {
+    ///
+    /// # Errors
+    /// When it has no name or kind today and had one before, or the other way round.
+    pub fn remember_id(&mut self) -> Result<(), Error> {
         let id = self.id();
-        self.memory.previous.push(Previous {
+        let identity = Previous {
             namespace: id.effective_namespace().to_owned(),
             kind: id.gvk.kind,
             name: id.name,
-        });
+        };
+        let remembered = self.memory.remember(identity);
+        remembered.within(|| "what was left without a name or kind cannot be renamed")
     }
 
     /// Sets a field, keeping the way its old value was written.
@@ -445,6 +476,6 @@ fn visit_texts(node: &mut Node, visit: &mut dyn FnMut(&mut Text)) {
         Node::Text(text) => visit(text),
         Node::List(items) => items.iter_mut().for_each(|item| visit_texts(item, visit)),
         Node::Map(map) => map.values_mut().for_each(|value| visit_texts(value, visit)),
-        Node::Null { .. } | Node::Bool(_) | Node::Number(_) => {}
+        Node::Null(_) | Node::Bool(_) | Node::Number(_) => {}
     }
 }

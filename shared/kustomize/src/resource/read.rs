@@ -2,8 +2,8 @@
 
 use super::{Resource, list};
 use crate::Error;
-use crate::error::Problems;
-use crate::node::{Documents, Node, documents};
+use crate::error::{Problems, Within};
+use crate::node::{Documents, Node, documents, wrong_kind};
 
 /// The objects of a manifest file, lists expanded, each with the line it starts at.
 ///
@@ -20,10 +20,13 @@ pub(crate) fn read(content: &[u8]) -> Result<Vec<(usize, Resource)>, Error> {
         && let Some(items) = only.get("items").or_else(|| only.get("functionConfig"))
     {
         // A file that is one list is taken for its items before anything is checked.
-        let items = if only.get("items").is_some() {
-            items.as_list().unwrap_or_default()
-        } else {
-            &[]
+        let items = match only.get("items") {
+            Some(Node::Map(map)) if !map.is_empty() => {
+                let error = wrong_kind("SequenceNode", items).at_line(*line);
+                return Err(error).within(|| "items of the list");
+            }
+            Some(_) => items.as_list().unwrap_or_default(),
+            None => &[],
         };
         nodes = items.iter().map(|item| (*line, item.clone())).collect();
     }
@@ -66,6 +69,11 @@ mod tests {
         );
         check(&format!("kind: List\nitems: [{}]", item("x")), Ok(&["x"]));
         check("kind: AList\nitems:\n", Ok(&[]));
+        check("kind: List\nitems: {}\n", Ok(&[]));
+        check(
+            "kind: List\nitems: {a: b}\n",
+            Err("expected SequenceNode but got MappingNode"),
+        );
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub(crate) struct Selector {
     pub labels: String,
 }
 
-impl Selector {
-    /// Reads a selector.
+impl Id {
+    /// Reads the parts of an identity, of which any may be missing.
     ///
     /// # Errors
     /// When a part has the wrong type.
@@ -35,11 +35,21 @@ impl Selector {
             kind: fields.text("kind")?,
         };
         Ok(Self {
-            id: Id {
-                gvk,
-                name: fields.text("name")?,
-                namespace: fields.text("namespace")?,
-            },
+            gvk,
+            name: fields.text("name")?,
+            namespace: fields.text("namespace")?,
+        })
+    }
+}
+
+impl Selector {
+    /// Reads a selector.
+    ///
+    /// # Errors
+    /// When a part has the wrong type.
+    pub fn decode(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            id: Id::decode(fields)?,
             annotations: fields.text("annotationSelector")?,
             labels: fields.text("labelSelector")?,
         })
@@ -97,7 +107,7 @@ impl Matcher {
         if !(self.kind.fits(&kind) && self.group.fits(group) && self.version.fits(version)) {
             return false;
         }
-        let first = resource.memory.previous.first();
+        let first = resource.memory.previous().first();
         let fits_name =
             first.is_some_and(|first| self.name.fits(&first.name)) || self.name.fits(&resource.meta_text("name"));
         if !fits_name {

@@ -86,7 +86,7 @@ impl Transformer for Affix {
                         End::Suffix => &mut memory.suffixes,
                     };
                     texts.push(self.text.clone());
-                    resource.remember_id();
+                    resource.remember_id()?;
                 }
                 changed |= apply(&mut resource.node, spec, Target::Scalar, &mut |node| {
                     if node.is_scalar() {

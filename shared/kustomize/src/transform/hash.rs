@@ -26,7 +26,7 @@ impl Transformer for Hash {
         let hashed = resources.iter_mut().filter(|resource| resource.memory.needs_hash);
         pass.each(hashed, |resource| {
             let hash = hash(resource);
-            resource.remember_id();
+            resource.remember_id()?;
             let name = format!("{}-{hash}", resource.name());
             resource.set_name(&name).map(|()| true)
         })
@@ -106,6 +106,20 @@ mod tests {
             expected,
             "{object}"
         );
+    }
+
+    #[test]
+    fn other_kinds_may_ask_for_a_hash() {
+        let name = |spec: &str| {
+            let annotations = "{internal.config.kubernetes.io/needsHashSuffix: enabled}";
+            let object = format!("{{kind: A, metadata: {{name: a, annotations: {annotations}}}, spec: {spec}}}");
+            let meta = crate::trial::first("", &object, "/metadata");
+            assert_eq!(meta.as_object().map(Map::len), Some(1), "{meta}");
+            meta["name"].as_str().unwrap().to_owned()
+        };
+        assert!(name("1").starts_with("a-"));
+        assert_eq!(name("1"), name("1"));
+        assert_ne!(name("1"), name("2"));
     }
 
     #[test]

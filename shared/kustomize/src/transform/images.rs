@@ -75,7 +75,7 @@ impl Images {
                                         changed |= self.update(image)?;
                                     }
                                 }
-                                Node::Null { .. } => {}
+                                Node::Null(_) => {}
                                 other => return Err(wrong_kind("MappingNode", other)),
                             }
                         }
@@ -87,7 +87,7 @@ impl Images {
                     changed |= self.walk(item)?;
                 }
             }
-            Node::Null { .. } | Node::Bool(_) | Node::Number(_) | Node::Text(_) => {}
+            Node::Null(_) | Node::Bool(_) | Node::Number(_) | Node::Text(_) => {}
         }
         Ok(changed)
     }

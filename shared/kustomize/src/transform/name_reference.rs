@@ -42,13 +42,13 @@ struct Candidate {
 impl Candidate {
     /// The identity it had at first.
     fn original_id(&self) -> Id {
-        let first = self.memory.previous.first();
+        let first = self.memory.previous().first();
         first.map_or_else(|| self.id.clone(), |previous| previous.id(&self.id.gvk))
     }
 
     /// Whether it was ever of the type, before it was what it is now.
     fn was(&self, selector: &Gvk) -> bool {
-        let mut previous = self.memory.previous.iter();
+        let mut previous = self.memory.previous().iter();
         previous.any(|previous| previous.gvk(&self.id.gvk).is_selected_by(selector))
     }
 }
@@ -67,7 +67,7 @@ impl Candidates {
         let mut all = Vec::with_capacity(resources.len());
         for resource in resources.iter_mut() {
             let at = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            for previous in &resource.memory.previous {
+            for previous in resource.memory.previous() {
                 match by_name.get_mut(previous.name.as_str()) {
                     Some(places) if places.last() == Some(&at) => {}
                     Some(places) => places.push(at),
@@ -190,7 +190,10 @@ impl<'a> Referrer<'a> {
                 .get("subjects")
                 .and_then(Node::as_list)
                 .unwrap_or_default();
-            for subject in subjects {
+            for (at, subject) in subjects.iter().enumerate() {
+                if subject.as_map().is_none() {
+                    return Err(wrong_kind("MappingNode", subject)).within(|| format!("subjects[{at}] of {id}"));
+                }
                 let is_account = subject.get("kind").is_some_and(|kind| kind.text() == "ServiceAccount");
                 match subject.get("namespace") {
                     Some(Node::Text(namespace)) if is_account => {
@@ -246,10 +249,10 @@ struct Update<'a> {
 impl Update<'_> {
     fn set(&self, node: &mut Node) -> Result<bool, Error> {
         match node {
-            Node::Null { .. } => Ok(false),
+            Node::Null(_) => Ok(false),
             Node::Map(_) => self.set_mapping(node),
             Node::List(items) => items.iter_mut().try_fold(false, |changed, item| match item {
-                Node::Null { .. } => Ok(changed),
+                Node::Null(_) => Ok(changed),
                 Node::Map(_) => Ok(self.set_mapping(item)? || changed),
                 Node::List(_) => Err(Error::new("a list is expected to hold strings or mappings")),
                 _ => Ok(self.set_scalar(item)? || changed),

@@ -120,7 +120,7 @@ impl Namespace {
             Subjects::ServiceAccounts => ("kind", "ServiceAccount"),
         };
         let subjects = match node.as_map_mut().and_then(|map| map.get_mut("subjects")) {
-            None | Some(Node::Null { .. }) => return Ok(false),
+            None | Some(Node::Null(_)) => return Ok(false),
             Some(Node::List(subjects)) => subjects,
             Some(other) => return Err(wrong_kind("SequenceNode", other)),
         };
@@ -137,7 +137,7 @@ impl Namespace {
                     }
                     _ => {}
                 },
-                Node::Null { .. } => {}
+                Node::Null(_) => {}
                 other => return Err(wrong_kind("MappingNode", other)),
             }
         }
@@ -157,7 +157,7 @@ impl Transformer for Namespace {
         let objects = resources.iter_mut().filter(|resource| !resource.node.is_empty());
         pass.each(objects, |resource| {
             let before = resource.id().key();
-            resource.remember_id();
+            resource.remember_id()?;
             let changed = self.apply(resource, pass.schema)?;
             if let Some(count) = owners.get_mut(&before) {
                 *count -= 1;

@@ -53,12 +53,15 @@ impl<'a> Pairs<'a> {
 impl Pair<'_> {
     /// Sets the text in a mapping; `replaced` where there was another one. Whether that changed it.
     fn set_in(&self, node: &mut Node, cell: u32, replaced: &mut bool) -> Result<bool, Error> {
-        let Node::Map(map) = node else {
-            return Err(wrong_kind("MappingNode", node));
-        };
         if self.key.is_empty() {
             return Err(Error::new("an empty text is no key"));
         }
+        let map = match node {
+            Node::Map(map) => map,
+            // Upstream puts the pair where no null shows it.
+            Node::Null(_) => return Ok(false),
+            other => return Err(wrong_kind("MappingNode", other)),
+        };
         if let Some(old) = map.get_mut(self.key) {
             *replaced |= old.assign_string(self.value);
             return Ok(*replaced);

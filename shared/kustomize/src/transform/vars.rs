@@ -28,7 +28,7 @@ use crate::error::Problems;
 use crate::fields::{FieldSpec, Target, apply_all};
 use crate::kustomization::Fields;
 use crate::node::{Node, Style, Text, lookup, split_bracketed};
-use crate::resource::{Gvk, Id, Resource, Resources};
+use crate::resource::{Id, Resource, Resources};
 
 /// An entry of `vars`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +45,8 @@ impl Var {
     /// From a kustomization.
     pub fn decode(fields: &mut Fields<'_>) -> Result<Self, Error> {
         let object = fields.object("objref", |object| {
-            let mut gvk = Gvk {
-                group: object.text("group")?,
-                version: object.text("version")?,
-                kind: object.text("kind")?,
-            };
+            let mut id = Id::decode(object)?;
+            let gvk = &mut id.gvk;
             let version = object.text("apiVersion")?;
             match version.split('/').collect::<Vec<_>>().as_slice() {
                 [""] => {}
@@ -60,11 +57,7 @@ impl Var {
                 }
                 _ => {}
             }
-            Ok(Id {
-                gvk,
-                name: object.text("name")?,
-                namespace: object.text("namespace")?,
-            })
+            Ok(id)
         })?;
         let path = fields
             .object("fieldref", |field| field.text("fieldPath"))?
@@ -216,7 +209,7 @@ impl Transformer for Vars<'_> {
                             changed |= replace(item, &values)?;
                         }
                     }
-                    Node::Null { .. } | Node::Bool(_) | Node::Number(_) => {}
+                    Node::Null(_) | Node::Bool(_) | Node::Number(_) => {}
                 }
                 Ok(changed)
             })?;

@@ -40,7 +40,8 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<Node>, Error> {
 /// Reads as [`parse`] does and lists the keys that are wrong for a stricter reader: in [`Dialect::V3`] those that kustomize
 /// minds only when it writes, which are no error then (what is no text stays as spelled, and of a key given twice all
 /// values stay in the mapping); in [`Dialect::V2`] those given twice. They are told apart by their positions. Folded text (`>`)
-/// stays as it is: [`refold`](crate::refold) does to it what [`parse`] does.
+/// stays as it is: [`refold`](crate::refold) does to it what [`parse`] does. Nothing in brackets (`{a: }`) is null, which
+/// [`parse`] takes for an empty text in [`Dialect::V3`].
 ///
 /// # Errors
 /// As [`parse`].
@@ -395,6 +396,12 @@ mod tests {
         let found: Vec<_> = flaws.iter().map(|flaw| (flaw.position.column, flaw.kind)).collect();
         assert_eq!(found, [(5, FlawKind::NotText), (17, FlawKind::Repeated)]);
         assert!(parse_tolerant("a: {[x]: y}\n", Dialect::V3).is_err());
+        let (documents, flaws) = parse_tolerant("{a: , b: c}\n", Dialect::V3).unwrap();
+        assert_eq!(
+            documents[0].get("a").map(|value| &value.value),
+            Some(&crate::Value::Null)
+        );
+        assert_eq!(flaws, []);
         let (_, flaws) = parse_tolerant("a: 1\nb: 2\na: 3\n", Dialect::V2).unwrap();
         assert_eq!(
             flaws[0].error.to_string(),

@@ -208,7 +208,7 @@ impl<'a> Reader<'a> {
                         (Value::Str(refold::refold(&value)), None)
                     }
                     None if !plain || merge || resolve::is_text(&value) => (Value::Str(value), None),
-                    None if place.flow && self.dialect == Dialect::V3 && quoted_in_flow(&value) => {
+                    None if place.flow && self.dialect == Dialect::V3 && self.is_quoted_in_flow(&value) => {
                         (Value::Str(value), None)
                     }
                     None => (resolve::plain(&value, self.dialect), Some(value)),
@@ -277,6 +277,11 @@ impl<'a> Reader<'a> {
                 format!("yaml: unexpected event {other:?}"),
             )),
         }
+    }
+
+    /// Whether a bare scalar in brackets is text because of where it stands. A tolerant reader is told of nothing as null.
+    fn is_quoted_in_flow(&self, plain: &str) -> bool {
+        quoted_in_flow(plain) && !(plain.is_empty() && self.flaws.is_some())
     }
 
     fn enter(&self, place: Place, flow: bool, position: Position) -> Result<Place, Error> {

@@ -32,7 +32,7 @@ impl Resource {
         self.share_flaws(&patch);
         let (id, before) = (self.id(), self.node.fingerprint());
         if allowed.name || allowed.kind {
-            self.remember_id();
+            self.remember_id()?;
         }
         let with_memory = takes_annotations_away(&patch.node);
         if with_memory {

@@ -141,7 +141,7 @@ impl Patches {
             (What::Operations(operations), Some(target)) => {
                 let chosen = resources.select(target)?;
                 operate(resources, &chosen, pass, |resource| {
-                    resource.remember_id();
+                    resource.remember_id()?;
                     resource.apply_operations(operations)
                 })
             }

@@ -30,7 +30,7 @@ use crate::error::{Problems, Within};
 use crate::files::Loaded;
 use crate::kustomization::{Fields, document};
 use crate::node::Growth;
-use crate::resource::{Gvk, Id, Resource, Resources};
+use crate::resource::{Id, Resource, Resources};
 use crate::select::Selector;
 
 use source::{Source, Value};
@@ -80,17 +80,8 @@ impl Replacement {
         Ok(Self {
             path: fields.text("path")?,
             source: fields.object("source", |fields| {
-                let gvk = Gvk {
-                    group: fields.text("group")?,
-                    version: fields.text("version")?,
-                    kind: fields.text("kind")?,
-                };
                 Ok(Source {
-                    object: Id {
-                        gvk,
-                        name: fields.text("name")?,
-                        namespace: fields.text("namespace")?,
-                    },
+                    object: Id::decode(fields)?,
                     path: fields.text("fieldPath")?,
                     options: Options::decode(fields)?,
                 })

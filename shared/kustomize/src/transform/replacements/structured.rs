@@ -113,7 +113,7 @@ pub(super) fn styled(node: &Node) -> Styled {
             Style::Quoted(quoting) => scalar(node.text(), quoting, Some(ScalarKind::Str)),
             Style::Plain => scalar(node.text(), Quoting::Plain, Some(ScalarKind::Str)),
         },
-        Node::Null { .. } | Node::Bool(_) | Node::Number(_) => scalar(node.text(), Quoting::Plain, None),
+        Node::Null(_) | Node::Bool(_) | Node::Number(_) => scalar(node.text(), Quoting::Plain, None),
     }
     .into()
 }

@@ -272,9 +272,9 @@ mod tests {
             ("e.x", true, Some(0)),
         ] {
             let mut tree = Node::Map(
-                [("n", true), ("e", false)]
+                [("n", Node::NULL), ("e", Node::NOTHING)]
                     .into_iter()
-                    .map(|(key, written)| (key.to_owned(), Node::Null { written }))
+                    .map(|(key, null)| (key.to_owned(), null))
                     .collect(),
             );
             let (before, create) = (tree.clone(), create.then_some(Create::Scalar));
