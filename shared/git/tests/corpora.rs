@@ -9,5 +9,8 @@ use std::path::Path;
 
 #[test]
 fn every_input_that_was_kept_holds() -> std::io::Result<()> {
-    corpus::replay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus"), fuzz::TARGETS)
+    corpus::replay(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus"),
+        fuzz::TARGETS,
+    )
 }
