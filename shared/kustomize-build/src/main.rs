@@ -5,6 +5,7 @@
 
 mod account;
 mod arguments;
+mod command_line;
 mod network;
 mod output;
 mod refused;

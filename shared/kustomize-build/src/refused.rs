@@ -1,62 +1,46 @@
 //! The flags of `kustomize build` that ask for what this program does not do: one table, which shrinks.
 //!
-//! They are known, so that an error names the reason, and hidden from the help. A switch that is turned off asks for nothing.
+//! They are known, so that an error names the reason, and not in the help. A switch that is turned off asks for nothing.
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
-
-use crate::arguments::truth;
+use crate::command_line::{Flag, Line};
 
 const PLUGINS: &str = "only the generators and transformers built into kustomize run";
 const PROGRAMS: &str = "no program and no container is run";
 const HELM: &str = "Helm charts are not rendered; render them first and name the result as a resource";
 
-/// A flag: its name, whether it takes a value, why it is refused.
-const FLAGS: &[(&str, bool, &str)] = &[
-    ("as-current-user", false, PROGRAMS),
-    ("enable-alpha-plugins", false, PLUGINS),
-    ("enable-exec", false, PROGRAMS),
-    ("enable-helm", false, HELM),
-    ("env", true, PROGRAMS),
-    ("helm-api-versions", true, HELM),
-    ("helm-command", true, HELM),
-    ("helm-debug", false, HELM),
-    ("helm-kube-version", true, HELM),
-    ("mount", true, PROGRAMS),
-    ("network", false, PROGRAMS),
-    ("network-name", true, PROGRAMS),
+/// The flags, and why each is refused.
+const REFUSED: [(Flag, &str); 12] = [
+    (Flag::switch("as-current-user", None), PROGRAMS),
+    (Flag::switch("enable-alpha-plugins", None), PLUGINS),
+    (Flag::switch("enable-exec", None), PROGRAMS),
+    (Flag::switch("enable-helm", None), HELM),
+    (Flag::with("env", Some('e'), "ENV"), PROGRAMS),
+    (Flag::with("helm-api-versions", None, "VERSION"), HELM),
+    (Flag::with("helm-command", None, "COMMAND"), HELM),
+    (Flag::switch("helm-debug", None), HELM),
+    (Flag::with("helm-kube-version", None, "VERSION"), HELM),
+    (Flag::with("mount", None, "MOUNT"), PROGRAMS),
+    (Flag::switch("network", None), PROGRAMS),
+    (Flag::with("network-name", None, "NAME"), PROGRAMS),
 ];
 
-/// A command that knows the flags.
-pub(crate) fn with_flags(command: Command) -> Command {
-    let arguments = FLAGS.iter().map(|(name, takes_value, _)| {
-        let argument = Arg::new(*name).long(*name).hide(true).action(ArgAction::Append);
-        let argument = match *name {
-            "env" => argument.short('e'),
-            _ => argument,
-        };
-        match takes_value {
-            true => argument.allow_hyphen_values(true),
-            false => argument
-                .value_parser(truth)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true"),
-        }
-    });
-    command.args(arguments)
+/// The flags.
+pub(crate) fn flags() -> impl Iterator<Item = Flag> {
+    REFUSED.iter().map(|(flag, _)| *flag)
 }
 
 /// Refuses the flags that were given.
 ///
 /// # Errors
 /// Names the first one, and why.
-pub(crate) fn check(matches: &ArgMatches) -> Result<(), String> {
-    for (name, takes_value, why) in FLAGS {
-        let given = matches.value_source(name) == Some(ValueSource::CommandLine);
-        let off = !takes_value && matches.get_many::<bool>(name).and_then(Iterator::last) == Some(&false);
-        if given && !off {
-            return Err(format!("--{name} is not supported: {why}"));
+pub(crate) fn check(line: &Line) -> Result<(), String> {
+    for (flag, why) in &REFUSED {
+        let asked = match flag.value {
+            Some(_) => line.has(flag.long),
+            None => line.is_on(flag.long)?,
+        };
+        if asked {
+            return Err(format!("--{} is not supported: {why}", flag.long));
         }
     }
     Ok(())
@@ -65,12 +49,13 @@ pub(crate) fn check(matches: &ArgMatches) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command_line::read;
+    use std::ffi::OsString;
 
     #[track_caller]
     fn check_refusal(arguments: &[&str], expected: Result<(), &str>) {
-        let all = std::iter::once("build").chain(arguments.iter().copied());
-        let matches = with_flags(Command::new("build")).try_get_matches_from(all).unwrap();
-        assert_eq!(check(&matches), expected.map_err(str::to_owned), "{arguments:?}");
+        let line = read(arguments.iter().map(OsString::from), &flags().collect::<Vec<_>>()).unwrap();
+        assert_eq!(check(&line), expected.map_err(str::to_owned), "{arguments:?}");
     }
 
     #[test]

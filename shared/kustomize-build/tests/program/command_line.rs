@@ -235,7 +235,7 @@ fn bad_flags_end_with_1_and_one_error() -> Result<()> {
         ),
         (
             &["--enable-managedby-label=maybe"],
-            "Error: invalid value 'maybe' for '--enable-managedby-label[=<ENABLE_MANAGEDBY_LABEL>]': true or false is expected\n",
+            "Error: invalid value 'maybe' for '--enable-managedby-label': true or false is expected\n",
         ),
         (
             &["-o"],
