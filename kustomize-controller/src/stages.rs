@@ -2,7 +2,8 @@
 //!
 //! Definitions (CRDs, Namespaces, ClusterRoles) come first, then classes, then the kinds that a flag names, then the
 //! rest; the first two stages must be there before the next begins. Within a stage the order is by rank, group, kind,
-//! namespace and name; objects of one rank do not depend on each other. Deletion goes the other way. Pure.
+//! namespace and name; objects of one rank do not depend on each other. Deletion goes the other way, by
+//! rank over all stages. Pure.
 
 use crate::inventory::ObjectId;
 use serde_json::Value;

@@ -52,7 +52,7 @@ impl Wake {
             process.shutdown.clone(),
             move |change, repository: &GitRepository| {
                 let name = (repository.namespace().unwrap_or_default(), repository.name_any());
-                if change == Change::Gone {
+                if change != Change::Present {
                     seen.remove(&name);
                     return;
                 }

@@ -198,7 +198,7 @@ fn follow_repositories(process: &Process, scope: Option<&str>, mailbox: Mailbox)
         shutdown,
         move |change, object: &GitRepository| match change {
             Change::Present => mailbox.repository(object),
-            Change::Gone => mailbox.repository_gone(object),
+            Change::Deleted | Change::Gone => mailbox.repository_gone(object),
         },
     )
 }
@@ -216,6 +216,7 @@ fn follow_kustomizations(
         shutdown,
         move |change, object: &Kustomization| match change {
             Change::Present => mailbox.kustomization(object, &sources),
+            Change::Deleted => mailbox.kustomization_deleted(object, &sources),
             Change::Gone => mailbox.kustomization_gone(object, &sources),
         },
     )

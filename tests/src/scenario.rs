@@ -1,6 +1,8 @@
 //! The usual stage of a test: a fresh namespace, controllers that watch it alone, and a Git server. What a test does
 //! not need it can leave out; what it needs otherwise it says to the [`Builder`].
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 
 use crate::checkout::WorkDir;
@@ -40,6 +42,7 @@ impl Scenario {
             variables: Vec::new(),
             own_cluster: false,
             all_namespaces: false,
+            kubeconfig: None,
         }
     }
 
@@ -58,6 +61,7 @@ pub struct Builder {
     variables: Vec<(Controller, String, String)>,
     own_cluster: bool,
     all_namespaces: bool,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Builder {
@@ -98,6 +102,13 @@ impl Builder {
         self
     }
 
+    /// Lets the controllers reach the API server by this kubeconfig, as through a proxy.
+    #[must_use]
+    pub fn kubeconfig(mut self, kubeconfig: &Path) -> Self {
+        self.kubeconfig = Some(kubeconfig.to_path_buf());
+        self
+    }
+
     /// Sets the stage.
     pub async fn start(self) -> Result<Scenario> {
         let cluster = if self.own_cluster {
@@ -107,7 +118,8 @@ impl Builder {
         };
         let namespace = cluster.namespace(&self.name).await?;
         let dir = WorkDir::create("test", &self.name)?;
-        let mut options = Options::new(cluster.kubeconfig(), dir.path(), namespace.name());
+        let kubeconfig = self.kubeconfig.as_deref().unwrap_or(cluster.kubeconfig());
+        let mut options = Options::new(kubeconfig, dir.path(), namespace.name());
         options.controllers = self.controllers;
         options.flags = self.flags;
         options.variables = self.variables;

@@ -8,7 +8,8 @@
 //! - Nothing is sent before it is written ([`books`]), so that it is sent after a crash too; a crash between sending
 //!   and writing that down leads to one repetition with the same id.
 //! - Only while there are Alerts anything is remembered. Objects that are older than the memory start where they are.
-//! - An object that vanished is told about as far as it was seen; what waits for it is still sent.
+//! - An object that vanished is told about as far as it was seen, and what went with a Kustomization as presumed from
+//!   there; what waits for it is still sent. How one went while no process led is not known.
 //! - Who finds that another process leads stops at once, without writing ([`crate::lead`]).
 
 mod books;
@@ -103,11 +104,24 @@ impl Mailbox {
         self.send(Message::Seen(Box::new(snapshot_of_kustomization(object, sources))));
     }
 
-    /// A Kustomization is gone; this was its last state, which says what was deleted with it.
-    pub fn kustomization_gone(&self, object: &Kustomization, sources: &Objects<GitRepository>) {
+    /// A Kustomization was deleted; this was its last state, which says what was deleted with it.
+    pub fn kustomization_deleted(&self, object: &Kustomization, sources: &Objects<GitRepository>) {
         let mut snapshot = snapshot_of_kustomization(object, sources);
         if let State::Kustomization(state) = &mut snapshot.state {
             state.changes.extend(object.deletion());
+        }
+        self.send(Message::Gone(Box::new(snapshot)));
+    }
+
+    /// A Kustomization is gone, and nobody saw how; from the last state that was seen it is presumed what was deleted
+    /// with it.
+    pub fn kustomization_gone(&self, object: &Kustomization, sources: &Objects<GitRepository>) {
+        let mut snapshot = snapshot_of_kustomization(object, sources);
+        if let State::Kustomization(state) = &mut snapshot.state
+            && let Some(deletion) = object.presumed_deletion(Timestamp::now())
+        {
+            state.presumed = Some(deletion.seq);
+            state.changes.push(deletion);
         }
         self.send(Message::Gone(Box::new(snapshot)));
     }
@@ -496,7 +510,7 @@ impl Engine {
                 Ok(Some(Message::Written { number, batch, result })) => {
                     self.written(number, batch, result, Timestamp::now());
                 }
-                // What is seen now is seen again after the next start.
+                // What is there now is seen again after the next start; what goes now goes while nobody leads.
                 Ok(Some(
                     Message::Seen(_) | Message::Gone(_) | Message::Absent(_) | Message::Changed(_) | Message::Posted(_),
                 )) => {}

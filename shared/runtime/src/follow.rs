@@ -21,8 +21,11 @@ use tokio_util::sync::CancellationToken;
 pub enum Change {
     /// It is there, new or changed, or was listed again.
     Present,
-    /// It is gone; the object is its last known state. Also told of what vanished while the watch was interrupted,
-    /// and of an object whose name another one has taken.
+    /// It was deleted; the object is its last state.
+    Deleted,
+    /// It is gone, and nobody saw how; the object is the last state that was seen, which need not be its last one. Told
+    /// of what vanished while the watch was interrupted, of an object whose name another one has taken, and of one that
+    /// could not be decoded any more when it was deleted.
     Gone,
 }
 
@@ -78,7 +81,7 @@ pub fn follow_labelled<K: Object>(
     follow(api, config, shutdown, move |change, object: &PartialObjectMeta<K>| {
         let name = (object.namespace().unwrap_or_default(), object.name_any());
         let is_news = match change {
-            Change::Gone => seen.remove(&name).is_some(),
+            Change::Deleted | Change::Gone => seen.remove(&name).is_some(),
             Change::Present => {
                 let now = object.resource_version();
                 seen.insert(name.clone(), now.clone()) != Some(now)
@@ -129,8 +132,8 @@ impl<K: Object> Known<K> {
             watcher::Event::Apply(object) => self.present(&object),
             watcher::Event::Delete(object) => {
                 let known = self.objects.remove(&ObjectRef::from(&object));
-                let last = object.decoded().map(Arc::clone).or(known);
-                last.map(|object| (Change::Gone, object)).into_iter().collect()
+                let last = object.decoded().map(|last| (Change::Deleted, Arc::clone(last)));
+                last.or(known.map(|known| (Change::Gone, known))).into_iter().collect()
             }
         }
     }
@@ -295,6 +298,20 @@ mod tests {
         check(
             vec![Event::Apply(object("a", "1")), Event::Apply(object("a", "2"))],
             &[(Change::Present, "1"), (Change::Gone, "1"), (Change::Present, "2")],
+        );
+    }
+
+    #[test]
+    fn a_deletion_that_was_seen_brings_the_last_state() {
+        check(
+            vec![
+                Event::Apply(object("a", "1")),
+                Event::Delete(object("a", "1")),
+                Event::Delete(object("b", "2")),
+                Event::Init,
+                Event::InitDone,
+            ],
+            &[(Change::Present, "1"), (Change::Deleted, "1"), (Change::Deleted, "2")],
         );
     }
 

@@ -6,6 +6,7 @@ use api::kustomize::Kustomization;
 use api::source::GitRepository;
 use kube::ResourceExt;
 use serde_json::json;
+use tests::api_proxy::Cut;
 use tests::controllers::Controller;
 use tests::receiver::Receiver;
 use tests::scenario::Scenario;
@@ -325,4 +326,43 @@ async fn what_the_kustomize_controller_does_is_told_from_apply_to_deletion() -> 
         })
         .await?;
     stage.wait_memory("\"kind\":\"Kustomization\"", false).await
+}
+
+#[tokio::test]
+async fn a_deletion_that_nobody_watched_is_told_from_what_was_seen_last() -> Result<()> {
+    let (proxy, stage) = Stage::behind_proxy("notification-unwatched").await?;
+    stage.everything().await?;
+    for (name, finalizers) in [("app", [api::meta::FINALIZER]), ("free", ["example.com/other"])] {
+        stage.kustomization(name).await?;
+        stage.finalizers(name, &finalizers).await?;
+        let applied = json!({
+            "inventory": { "entries": [{ "id": "d_a__ConfigMap", "v": "v1" }, { "id": "d_b__ConfigMap", "v": "v1" }] },
+            "changes": [{
+                "seq": 1, "time": "2026-01-02T03:04:05Z", "revision": "main@sha1:1", "action": "apply",
+                "entries": [{ "object": format!("ConfigMap/d/{name}"), "action": "created" }],
+            }],
+        });
+        stage.status::<Kustomization>(name, applied).await?;
+    }
+    let created = |text: &String| text.ends_with(" created");
+    let both = |_: &[_]| (stage.texts().iter().filter(|text| created(text)).count() == 2).then_some(());
+    stage.receiver.wait_for("what was created", both).await?;
+    // Longer than the test can take: the removal never comes through a watch.
+    proxy.hold_watches(2 * tests::wait::patience());
+    let namespace = &stage.scenario.namespace;
+    for name in ["free", "app"] {
+        namespace.delete::<Kustomization>(name).await?;
+        stage.finalizers(name, &[]).await?;
+        namespace.wait_gone::<Kustomization>(name).await?;
+    }
+    proxy.cut_watches(Cut::Expired);
+    // What the other one had is not told: nothing of ours held it back.
+    stage.wait_memory("\"kind\":\"Kustomization\"", false).await?;
+    let texts = stage.texts();
+    let deleted = "ConfigMap/d/b deleted\nConfigMap/d/a deleted\n(told from the last inventory that was seen)";
+    assert_eq!(
+        texts.iter().filter(|text| !created(text)).collect::<Vec<_>>(),
+        [deleted]
+    );
+    Ok(())
 }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tests::api_proxy::{ApiProxy, Book};
+use tests::cluster::Cluster;
 use tests::controllers::Controller;
 use tests::namespace::Object;
 use tests::receiver::{Received, Receiver};
@@ -37,6 +39,16 @@ impl Stage {
             scenario,
             receiver: Receiver::start()?,
         })
+    }
+
+    /// A stage whose controller reaches the API server through a proxy, which is to outlive it.
+    pub async fn behind_proxy(name: &str) -> Result<(ApiProxy, Self)> {
+        let cluster = Cluster::shared().await?;
+        let proxy = ApiProxy::start(cluster.control_plane()?, name, &Book::default(), 1)?;
+        let builder = Scenario::builder(name).only(&[Controller::Notification]);
+        let scenario = builder.kubeconfig(proxy.kubeconfig()).start().await?;
+        let receiver = Receiver::start()?;
+        Ok((proxy, Stage { scenario, receiver }))
     }
 
     /// Makes a Provider that sends to the receiver.

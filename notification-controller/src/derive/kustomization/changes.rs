@@ -50,6 +50,9 @@ fn change_list(change: &Change, missed: i64, snapshot: &Snapshot) -> Option<Draf
     if let Some(more) = change.truncated.filter(|more| *more > 0) {
         lines.push(format!("and {more} more"));
     }
+    if snapshot.presumed == Some(change.seq) {
+        lines.push("(told from the last inventory that was seen)".to_owned());
+    }
     if missed > 0 {
         lines.push(format!("({missed} earlier lists of changes are not recorded any more)"));
     }

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub retry: Duration,
     /// What it changed, oldest first.
     pub changes: Vec<Change>,
+    /// The number of the change that no status confirmed: presumed, because the object went and nobody saw how.
+    pub presumed: Option<i64>,
     /// The revision that was applied last.
     pub applied: Revisions,
     /// The revision that was tried last.
@@ -137,6 +139,7 @@ impl Snapshot {
             interval: object.spec.interval,
             retry: object.spec.retry_interval.unwrap_or(object.spec.interval),
             changes: status.changes,
+            presumed: None,
             applied: Revisions {
                 revision: status.last_applied_revision,
                 origin: status.last_applied_origin_revision,
@@ -517,6 +520,26 @@ mod tests {
         snapshot.standing.generation = 2;
         snapshot.changes = vec![change(3, ChangeKind::Delete, &[("ConfigMap/d/a", "deleted")])];
         check(&[snapshot], &["info ArtifactFailed: ConfigMap/d/a deleted"]);
+    }
+
+    #[test]
+    fn a_deletion_that_is_presumed_says_from_what_and_no_other_one_does() {
+        let mut snapshot = good(1);
+        snapshot.finished = None;
+        snapshot.changes = vec![
+            change(2, ChangeKind::Delete, &[("ConfigMap/d/a", "deleted")]),
+            change(3, ChangeKind::Delete, &[("ConfigMap/d/b", "deleted")]),
+        ];
+        snapshot.changes[1].truncated = Some(7);
+        snapshot.presumed = Some(3);
+        check(
+            &[snapshot],
+            &[
+                "info ReconciliationSucceeded: ConfigMap/d/a deleted",
+                "info ReconciliationSucceeded: ConfigMap/d/b deleted\nand 7 more\n\
+                 (told from the last inventory that was seen)",
+            ],
+        );
     }
 
     #[test]

@@ -1,9 +1,18 @@
 //! What becomes of the objects of a Kustomization that is deleted, and how that can be seen.
 //!
 //! The controller that deletes them writes nothing about it where everything in the inventory was deleted: that is what
-//! the last state of the Kustomization means, the one that a watch delivers with its removal.
+//! the last state of the Kustomization means, the one that a watch delivers with its removal. Where the outcome is
+//! another one (objects were kept, the ServiceAccount was missing, their end is awaited), that state says so itself.
+//!
+//! What cannot be seen:
+//!
+//! - Whether somebody took the finalizer off by hand. The last state is the same, and nothing was deleted.
+//! - In an older state than the last one, whatever was written after it: another inventory, another policy, another
+//!   outcome. What is presumed from it has to be told as that.
 
 use super::{Change, ChangeEntry, ChangeKind, DeletionPolicy, Kustomization, KustomizationSpec};
+use crate::meta::{FINALIZER, Time};
+use k8s_openapi::jiff::Timestamp;
 
 /// What is to become of the objects of a Kustomization that goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +41,32 @@ impl KustomizationSpec {
 }
 
 impl Kustomization {
-    /// What was deleted, if this is the last state of a Kustomization that is gone: everything in its inventory, in the
-    /// order in which it was deleted. Nothing where the objects were to stay, or where `status.changes` tells itself
-    /// what was deleted; the inventory is empty then, or its end was awaited.
+    /// What was deleted, if this is the last state of a Kustomization that is gone: everything in its inventory, from
+    /// the last entry to the first. Nothing where the objects were to stay, or where `status.changes` tells itself what
+    /// was deleted; the inventory is empty then, or its end was awaited.
+    ///
+    /// Deletion itself goes by rank alone. That is another order where a flag gives kinds a stage of their own, and
+    /// where objects could not be pruned before: they are the last ones in an inventory.
     pub fn deletion(&self) -> Option<Change> {
-        let time = self.metadata.deletion_timestamp.clone()?;
+        self.deleted_at(self.metadata.deletion_timestamp.clone()?)
+    }
+
+    /// What was presumably deleted, if this is the last state that was seen of a Kustomization that is gone, and not
+    /// its last one: the same, also if it had not been asked to go yet, as of `now` (to the second) then. It did not go
+    /// without its objects if it had the finalizer.
+    ///
+    /// Nothing with `WaitForTermination`: how far that came is said by a status that nobody saw.
+    pub fn presumed_deletion(&self, now: Timestamp) -> Option<Change> {
+        let held = || {
+            let finalizers = self.metadata.finalizers.as_deref().unwrap_or_default();
+            finalizers.iter().any(|name| name == FINALIZER)
+        };
+        let noticed = || Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+        let asked = self.metadata.deletion_timestamp.clone();
+        self.deleted_at(asked.or_else(|| held().then(noticed))?)
+    }
+
+    fn deleted_at(&self, time: Time) -> Option<Change> {
         let status = self.status.as_ref().filter(|_| self.spec.fate() == Fate::Delete)?;
         let entries: Vec<_> = status
             .inventory
@@ -77,7 +107,6 @@ impl Kustomization {
 mod tests {
     use super::*;
     use crate::kustomize::{KustomizationStatus, ResourceInventory, ResourceRef};
-    use crate::meta::Time;
 
     fn spec(prune: bool, policy: Option<DeletionPolicy>, suspend: bool) -> KustomizationSpec {
         KustomizationSpec {
@@ -103,7 +132,12 @@ mod tests {
             ..KustomizationStatus::default()
         });
         assert_eq!(object.deletion(), None, "it is not being deleted");
-        object.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(
+            object.presumed_deletion(now()),
+            object.deletion(),
+            "it was seen to be deleted"
+        );
         let told = object.deletion().map(|change| {
             assert_eq!(
                 (change.seq, change.revision.as_str(), change.pending),
@@ -119,14 +153,54 @@ mod tests {
         assert_eq!(told, expected);
     }
 
+    fn now() -> Timestamp {
+        Timestamp::new(7, 5).unwrap()
+    }
+
+    #[test]
+    fn what_vanished_is_presumed_deleted_if_the_finalizer_held_it() {
+        let when = |spec: KustomizationSpec, finalizers: &[&str], deleted: bool| {
+            let mut object = Kustomization::new("app", spec);
+            object.metadata.finalizers = Some(finalizers.iter().map(|name| (*name).to_owned()).collect());
+            object.metadata.deletion_timestamp = deleted.then_some(Time(Timestamp::UNIX_EPOCH));
+            object.status = Some(KustomizationStatus {
+                inventory: Some(ResourceInventory {
+                    entries: vec![ResourceRef {
+                        id: "apps_web__ConfigMap".into(),
+                        version: "v1".into(),
+                    }],
+                }),
+                ..KustomizationStatus::default()
+            });
+            object.presumed_deletion(now()).map(|change| {
+                assert_eq!((change.action, change.entries.len()), (ChangeKind::Delete, 1));
+                change.time.0.to_string()
+            })
+        };
+        let noticed = Some("1970-01-01T00:00:07Z".to_owned());
+        assert_eq!(when(spec(true, None, false), &["other", FINALIZER], false), noticed);
+        let asked = Some("1970-01-01T00:00:00Z".to_owned());
+        assert_eq!(when(spec(true, None, false), &[FINALIZER], true), asked);
+        assert_eq!(when(spec(true, None, false), &[], false), None, "nothing held it");
+        assert_eq!(
+            when(spec(true, None, false), &["other"], false),
+            None,
+            "somebody else did"
+        );
+        assert_eq!(when(spec(false, None, false), &[FINALIZER], false), None);
+        assert_eq!(when(spec(true, None, true), &[FINALIZER], false), None);
+        let waits = spec(true, Some(DeletionPolicy::WaitForTermination), false);
+        assert_eq!(when(waits, &[FINALIZER], false), None);
+    }
+
     #[test]
     fn the_deletion_follows_the_last_change_that_was_confirmed() {
         let number = |ring: &[(i64, bool)]| {
             let mut object = Kustomization::new("app", spec(true, None, false));
-            object.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+            object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
             let changes = ring.iter().map(|(seq, pending)| Change {
                 seq: *seq,
-                time: Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH),
+                time: Time(Timestamp::UNIX_EPOCH),
                 revision: String::new(),
                 origin_revision: None,
                 action: ChangeKind::Apply,
