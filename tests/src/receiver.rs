@@ -201,7 +201,10 @@ impl Receiver {
         let (mut received, limit) = (self.subscribe(), wait::patience());
         let look = async {
             loop {
-                if let Some(value) = found(&received.borrow_and_update()) {
+                // A copy: `found` may look at this receiver as well, and who looks twice while a message comes waits for
+                // itself.
+                let seen = received.borrow_and_update().clone();
+                if let Some(value) = found(&seen) {
                     return value;
                 }
                 // It ends with this receiver only.
