@@ -74,7 +74,7 @@ pub enum State {
     /// A GitRepository.
     GitRepository(git_repository::Snapshot),
     /// A Kustomization.
-    Kustomization(kustomization::Snapshot),
+    Kustomization(Box<kustomization::Snapshot>),
 }
 
 /// What was told last about an object; kept over restarts.

@@ -544,7 +544,7 @@ fn snapshot_of_kustomization(object: &Kustomization, sources: &Objects<GitReposi
     };
     Snapshot {
         about: About::of(object),
-        state: State::Kustomization(kustomization::Snapshot::of(object, revisions)),
+        state: State::Kustomization(Box::new(kustomization::Snapshot::of(object, revisions))),
     }
 }
 
