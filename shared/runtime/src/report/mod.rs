@@ -72,18 +72,9 @@ pub trait Reported:
 {
 }
 
-impl<K> Reported for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + HasStatus<Status: Conditions + Clone + Default + PartialEq + Serialize + DeserializeOwned + Debug + Send + Sync>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Send
-        + Sync
-        + 'static
-{
-}
+impl Reported for api::source::GitRepository {}
+impl Reported for api::kustomize::Kustomization {}
+impl Reported for api::notification::Receiver {}
 
 /// What was last written, by object, as far as the watch has not delivered it yet.
 pub struct Ledger<K: Reported> {
@@ -240,16 +231,6 @@ pub struct Report<K: Reported> {
     persisted: Persisted<K::Status>,
     /// Whether somebody else has written the status since.
     overtaken: bool,
-}
-
-/// What a conflict came from.
-enum Conflict {
-    /// The object is gone, or another one of that name is there.
-    Gone,
-    /// Something else of the object was changed.
-    Elsewhere,
-    /// Somebody else wrote the status.
-    Overtaken,
 }
 
 /// What comes of a change.
@@ -448,9 +429,9 @@ impl<K: Reported> Report<K> {
         match &error {
             kube::Error::Api(status) if status.code == 404 => Ok(Judgement::Gone),
             kube::Error::Api(status) if status.code == 409 => match self.catch_up().await? {
-                Conflict::Gone => Ok(Judgement::Gone),
-                Conflict::Elsewhere if attempts < ATTEMPTS => Ok(Judgement::Again),
-                Conflict::Elsewhere | Conflict::Overtaken => Err(error),
+                false => Ok(Judgement::Gone),
+                true if self.overtaken || attempts == ATTEMPTS => Err(error),
+                true => Ok(Judgement::Again),
             },
             _ => {
                 let refused = matches!(&error, kube::Error::Api(status) if status.code < 500);
@@ -462,21 +443,21 @@ impl<K: Reported> Report<K> {
         }
     }
 
-    /// Reads the object after a conflict.
-    async fn catch_up(&mut self) -> Result<Conflict, kube::Error> {
+    /// Reads the object after a conflict; whether it is still there.
+    async fn catch_up(&mut self) -> Result<bool, kube::Error> {
         let found = self.api().get_opt(&self.name).await?;
         let (Some(found), Some(uid)) = (found.filter(|found| found.meta().uid == self.uid), &self.uid) else {
-            return Ok(Conflict::Gone);
+            return Ok(false);
         };
         let found = Persisted::of(&found);
         if is_same(&*found.status, &*self.persisted.status) {
             self.persisted.resource_version = found.resource_version;
             self.persisted.finalizers = found.finalizers;
-            return Ok(Conflict::Elsewhere);
+        } else {
+            crate::lock(&self.ledger.written).insert(uid.clone(), found);
+            self.overtaken = true;
         }
-        crate::lock(&self.ledger.written).insert(uid.clone(), found);
-        self.overtaken = true;
-        Ok(Conflict::Overtaken)
+        Ok(true)
     }
 
     /// A conflict if somebody else has written the status since this report began, see [`Report::is_overtaken`].
