@@ -2,10 +2,13 @@
 
 use crate::scene::{Scene, map};
 use anyhow::{Context, Result};
-use api::kustomize::Kustomization;
+use api::kustomize::{ChangeKind, Kustomization};
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::Role;
+use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
+use std::pin::pin;
 use tests::wait;
 
 const HOLD: &str = "example.test/hold";
@@ -65,6 +68,31 @@ async fn prune_and_policy_decide_what_is_deleted() -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_run_has_applied_is_confirmed_before_its_kustomization_goes() -> Result<()> {
+    let scene = Scene::start("policy-soon", &[]).await?;
+    scene.publish("main@sha1:1", &[("a.yaml", &map("a", "1"))]).await?;
+    let mut events = pin!(watcher(scene.api::<Kustomization>(), watcher::Config::default()));
+    while !matches!(events.try_next().await?, Some(Event::InitDone)) {}
+    // The run waits for what nobody makes, and does not say so at once.
+    let check = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "missing", "namespace": "<ns>" });
+    let spec = json!({ "timeout": "10m", "healthChecks": [check] });
+    scene.kustomization("app", spec).await?;
+    scene.wait::<ConfigMap>("a", "be applied", |_| true).await?;
+    scene.delete::<Kustomization>("app").await?;
+    let last = tokio::time::timeout(wait::patience(), async {
+        loop {
+            if let Some(Event::Delete(last)) = events.try_next().await? {
+                return anyhow::Ok(last);
+            }
+        }
+    });
+    let changes = last.await??.status.context("no status")?.changes;
+    let told: Vec<_> = changes.iter().map(|change| (change.action, change.pending)).collect();
+    assert_eq!(told, [(ChangeKind::Apply, false)], "{changes:?}");
     Ok(())
 }
 
