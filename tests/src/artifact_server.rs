@@ -109,8 +109,8 @@ async fn answer(State(state): State<Arc<Shelf>>, uri: Uri) -> Response {
             let length = bytes.len();
             let start = Bytes::from(bytes).slice(..after.min(length));
             let cut = async {
-                // So that the bytes before it are sent and not dropped with the connection.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                // What was given before is sent as soon as there is nothing more to give for once.
+                tokio::task::yield_now().await;
                 Err(std::io::Error::other("cut"))
             };
             let body = Body::from_stream(futures::stream::iter([Ok(start)]).chain(futures::stream::once(cut)));

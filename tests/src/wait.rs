@@ -12,6 +12,7 @@ use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::MissedTickBehavior;
 
 /// The environment variable for the deadline of every wait, in seconds.
 pub const PATIENCE: &str = "SLUICE_TEST_PATIENCE";
@@ -43,8 +44,10 @@ pub async fn until_every<T>(
     what: &str,
     mut probe: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    let start = Instant::now();
+    let (start, mut looks) = (Instant::now(), tokio::time::interval(pause));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        looks.tick().await;
         let rest = limit.saturating_sub(start.elapsed());
         let last_error = match tokio::time::timeout(rest.max(Duration::from_millis(200)), probe()).await {
             Ok(Ok(Some(value))) => return Ok(value),
@@ -56,7 +59,6 @@ pub async fn until_every<T>(
             let why = last_error.map(|error| format!(": {error}")).unwrap_or_default();
             bail!("waited {limit:?} in vain for {what}{why}");
         }
-        tokio::time::sleep(pause).await;
     }
 }
 
