@@ -20,7 +20,8 @@ pub fn root() -> PathBuf {
 /// running program is in.
 pub fn bin_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os(BIN_DIR) {
-        return Ok(PathBuf::from(dir));
+        // Programs are started in directories of their own.
+        return Ok(std::path::absolute(dir)?);
     }
     let exe = std::env::current_exe().context("cannot find the running program's own file")?;
     let dir = exe
