@@ -87,6 +87,11 @@ fn down() -> Failure {
     client::Error::Failed("unable to clone 'http://h': down".into()).into()
 }
 
+/// Nobody asked, and nothing is missing.
+const UNASKED: Start<'static> = Start {
+    requested: None,
+    has_disappeared: false,
+};
 const DOWN: &str = "failed to checkout and determine revision: unable to clone 'http://h': down";
 const STORED: &str = "stored artifact for revision 'main@sha1:aaaa'";
 
@@ -234,13 +239,7 @@ fn a_new_revision_that_cannot_be_stored_shows_as_outdated() {
     object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
     let before = object.status.clone();
     let mut draft = object.draft();
-    begin(
-        &mut draft,
-        Start {
-            requested: None,
-            has_disappeared: false,
-        },
-    );
+    begin(&mut draft, UNASKED);
     draft.found_new_revision("main@sha1:bbbb");
     let full = crate::storage::Error::Archive("disk full".into());
     conclude(&mut draft, &before, None, &Err(full.into()));
@@ -373,13 +372,7 @@ fn an_artifact_with_older_includes_is_outdated_until_the_repository_is_looked_at
     object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
     assert!(!is_retry(&object.status, object.generation));
     let mut draft = object.draft();
-    begin(
-        &mut draft,
-        Start {
-            requested: None,
-            has_disappeared: false,
-        },
-    );
+    begin(&mut draft, UNASKED);
     draft.found_other_includes();
     draft.outdated_by_includes();
     let text = "included artifacts differ from last observed includes";
