@@ -1,0 +1,5 @@
+//! How the program is linked.
+
+fn main() {
+    linking::pack_relocations();
+}
