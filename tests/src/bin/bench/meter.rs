@@ -6,7 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::audit::{Audit, Requests};
-use crate::proc;
+use crate::proc::{self, Resident};
 
 /// A process under measurement.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ pub struct Used {
     pub name: &'static str,
     /// CPU seconds of the user and the system.
     pub cpu: f64,
-    /// The peak of its resident memory, in bytes.
-    pub peak: u64,
+    /// Its resident memory: the peak in the span, and what is left at the end.
+    pub resident: Resident,
 }
 
 /// What a span cost.
@@ -70,7 +70,7 @@ impl Span {
             processes.push(Used {
                 name: process.name,
                 cpu: proc::cpu_seconds(process.pid)? - before,
-                peak: proc::peak_bytes(process.pid)?,
+                resident: proc::resident(process.pid)?,
             });
         }
         let requests = audit.requests(self.from, to).await?;

@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: the CPU time it has used and the most memory it has held. Only Linux has the
+//! What the kernel knows about a process: the CPU time it has used and the memory it holds and has held. Only Linux has the
 //! files this reads.
 
 use std::fs;
@@ -15,11 +15,20 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     cpu_in(&text).ok_or_else(|| anyhow!("{path} cannot be understood"))
 }
 
-/// The peak of the resident memory, in bytes, since the start or since [`reset_peak`].
-pub fn peak_bytes(pid: u32) -> Result<u64> {
+/// Resident memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// Its peak since the start or since [`reset_peak`].
+    pub peak: u64,
+    /// What it is now.
+    pub now: u64,
+}
+
+/// The resident memory of the process.
+pub fn resident(pid: u32) -> Result<Resident> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    peak_in(&text).ok_or_else(|| anyhow!("{path} has no VmHWM"))
+    resident_in(&text).ok_or_else(|| anyhow!("{path} has no VmHWM or VmRSS"))
 }
 
 /// Lets the peak count from now on. Where that is not permitted, it goes on counting from the start.
@@ -36,10 +45,16 @@ fn cpu_in(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS)
 }
 
-fn peak_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
+fn resident_in(status: &str) -> Option<Resident> {
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(Resident {
+        peak: bytes("VmHWM:")?,
+        now: bytes("VmRSS:")?,
+    })
 }
 
 #[cfg(test)]
@@ -60,11 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_in_bytes() {
+    fn resident_memory_is_in_bytes() {
         assert_eq!(
-            peak_in("VmPeak:\t  100 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n"),
-            Some(2 << 20)
+            resident_in("VmPeak:\t  100 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n"),
+            Some(Resident {
+                peak: 2 << 20,
+                now: 1024
+            })
         );
-        assert_eq!(peak_in("VmRSS:\t 1 kB\n"), None);
+        assert_eq!(resident_in("VmRSS:\t 1 kB\n"), None);
     }
 }
