@@ -37,6 +37,7 @@ pub mod control_plane;
 pub mod controllers;
 pub mod git_client;
 pub mod git_server;
+pub mod http2_server;
 pub mod kubeconfig;
 pub mod namespace;
 pub mod pack;

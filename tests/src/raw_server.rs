@@ -149,23 +149,29 @@ pub fn packfile(pack: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What a server of the new protocol that has these references (`id name`) and these objects says to a question: the kind of
+/// its answer, as for [`head`], and the answer.
+pub fn answer_to(asked: &Asked, references: &[String], pack: &[u8]) -> (&'static str, Vec<u8>) {
+    if asked.method == "GET" {
+        return ("advertisement", greeting());
+    }
+    if !asked.is_listing() {
+        return ("result", packfile(pack));
+    }
+    let mut listing: Vec<u8> = references.iter().flat_map(|line| frame(format!("{line}\n"))).collect();
+    listing.extend(b"0000");
+    ("result", listing)
+}
+
 /// Answers as a server of the new protocol that has these references (`id name`) and these objects.
 pub fn repository(
     references: &[String],
     pack: &[u8],
 ) -> impl Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + use<> {
-    let listing: Vec<u8> = references.iter().flat_map(|line| frame(format!("{line}\n"))).collect();
-    let objects = packfile(pack);
+    let (references, pack) = (references.to_vec(), pack.to_vec());
     move |asked, stream| {
-        if asked.method == "GET" {
-            stream.write_all(head("advertisement").as_bytes())?;
-            return stream.write_all(&greeting());
-        }
-        stream.write_all(head("result").as_bytes())?;
-        if asked.is_listing() {
-            stream.write_all(&listing)?;
-            return stream.write_all(b"0000");
-        }
-        stream.write_all(&objects)
+        let (kind, answer) = answer_to(asked, &references, &pack);
+        stream.write_all(head(kind).as_bytes())?;
+        stream.write_all(&answer)
     }
 }

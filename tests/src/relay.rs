@@ -1,5 +1,6 @@
 //! A way to a server that ends without a word: connections over which something was answered are cut when the client says
-//! the next thing, as by a server, or something on the way to it, that has forgotten about them in the meantime.
+//! the next thing, as by a server, or something on the way to it, that has forgotten about them in the meantime, or lead
+//! nowhere from then on.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::ops::Range;
@@ -17,6 +18,8 @@ pub enum Cut {
     Close,
     /// What is said is not wanted.
     Reset,
+    /// Nothing arrives any more, on either side, and neither is told.
+    Silence,
 }
 
 /// A running relay. Ends with this value.
@@ -138,8 +141,10 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: Arc<Mutex<Sta
             count = client.read(&mut asked) => {
                 let said = &asked[..count?];
                 let cut = if has_answered { held(&state).cut_at(said) } else { None };
-                if cut == Some(Cut::Reset) {
-                    client.set_zero_linger()?;
+                match cut {
+                    Some(Cut::Reset) => client.set_zero_linger()?,
+                    Some(Cut::Silence) => std::future::pending().await,
+                    Some(Cut::Close) | None => {}
                 }
                 if said.is_empty() || cut.is_some() {
                     return Ok(());

@@ -26,6 +26,9 @@
 //! | certificates of hosts | `ssh::a_certificate_of_a_known_authority_is_enough` |
 //! | proxies: http, https, socks5, logins, `NO_PROXY` | `proxy::*`, unit `proxies::*` |
 //! | authorities, client certificates | `tls::*` |
+//! | HTTP/2: a fetch, a large one, refusals, logins, redirects | `http2::real_repositories_are_fetched_and_refusals_are_told`, `http2::redirects_take_no_credentials_to_another_host` |
+//! | HTTP/2: streams that are reset, connections that go away or are retired | `http2::questions_that_nobody_has_looked_at_are_put_again`, `http2::answers_that_break_off_are_told`, `http2::a_connection_that_is_retired_finishes_what_it_has_begun` |
+//! | HTTP/2: hostile servers | `http2::servers_that_stall_drip_or_never_end_are_given_up` |
 //! | redirects | `tls::redirects_take_no_credentials_to_another_host`, `hostile::redirects_that_lead_nowhere_are_given_up` |
 //! | credentials out of URLs, and what is no URL | unit `credentials::*`, `url::*` |
 //! | subjects of commits | unit `objects::facts::a_subject_is_the_first_line_and_at_most_fifty_characters` |
@@ -36,6 +39,7 @@ mod cache;
 mod dialects;
 mod hostile;
 mod http;
+mod http2;
 mod kill;
 mod proxy;
 mod ssh;

@@ -9,6 +9,7 @@ use tests::controllers::Controller;
 use tests::git_server::{Access, GitServer};
 use tests::pki::Authority;
 use tests::proxy::Proxy;
+use tests::relay::{Cut, Relay};
 use tests::web::{CODECOMMIT, Front, Server};
 
 use crate::stage::{builder, failed, message, must_not_leak, stored};
@@ -136,5 +137,44 @@ async fn codecommit_is_reached_as_a_service_account_and_through_the_proxy() -> R
     server.set_access("v1/repos/app", Access::BasicUser("somebody else".into()));
     let object: GitRepository = s.namespace.reconcile("app").await?;
     assert!(message(&object)?.contains("authentication required"), "{object:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_over_http2_that_leads_nowhere_any_more_is_replaced() -> Result<()> {
+    let authority = Authority::new("servers")?;
+    let trusted = tempfile::NamedTempFile::new()?;
+    std::fs::write(trusted.path(), authority.certificate())?;
+    // Only connections that need nothing of their own are kept for the next time.
+    let s = builder("dead-connection")
+        .variable(Controller::Source, "SSL_CERT_FILE", &trusted.path().to_string_lossy())
+        .start()
+        .await?;
+    let server = GitServer::start_front(&Front {
+        protocols: &["h2"],
+        ..Front::of(&authority)
+    })?;
+    let repo = server.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let address = server.url().replace("https://", "");
+    let relay = Relay::start(&address)?;
+    let url = repo.url().replace(&address, &relay.address());
+    stored(&s, "app", &url, json!({ "timeout": "50s" })).await?;
+    assert!(server.seen("app").iter().all(|seen| seen.http2));
+    // What a record with something said in it begins with.
+    relay.cut(Cut::Silence, "\x17", 0..1);
+    let commit = repo.commit_files("two", &[("a", "2")])?;
+    // Within the time of one run, and without a failure.
+    let object: GitRepository = s.namespace.reconcile("app").await?;
+    assert_eq!(relay.cuts(), 1);
+    assert_eq!(
+        message(&object)?,
+        format!("stored artifact for revision 'main@sha1:{commit}'")
+    );
+    let events = s.namespace.events::<GitRepository>("app").await?;
+    assert!(
+        events.iter().all(|event| event.type_.as_deref() == Some("Normal")),
+        "{events:?}"
+    );
     Ok(())
 }

@@ -14,7 +14,8 @@ pub enum Step {
     Clone,
 }
 
-/// The words for a failure: what HTTP said, else that time was up, else what the library says.
+/// The words for a failure: what HTTP said, else that time was up, else what the library says. An answer that is cut short is
+/// called as Go calls it.
 pub fn failure(
     remote: &RemoteUrl,
     step: Step,
@@ -25,7 +26,7 @@ pub fn failure(
     let text = match trouble.get() {
         Some(trouble) => trouble.to_string(),
         None if stop.has_ended() => "context deadline exceeded".to_owned(),
-        None => chain(error),
+        None => chain(error).replace("failed to fill whole buffer", "unexpected EOF"),
     };
     Error::Failed(match step {
         Step::List => format!("unable to list remote for '{remote}': {text}"),

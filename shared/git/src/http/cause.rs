@@ -14,13 +14,14 @@ pub fn causes(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
+        // Over HTTP/2 nothing is left of an alert but its text.
+        if let Some(alert) = text.strip_prefix("received fatal alert: ") {
+            return complaint(alert);
+        }
+        let text = through_proxy(cut_short(text));
         // Some layers repeat the text of the layer below.
         if texts.last().is_none_or(|last| !last.ends_with(&text)) {
-            // Over HTTP/2 nothing is left of an alert but its text.
-            match text.strip_prefix("received fatal alert: ") {
-                Some(alert) => return complaint(alert),
-                None => texts.push(through_proxy(text)),
-            }
+            texts.push(text);
         }
         source = cause.source();
     }
@@ -53,6 +54,7 @@ pub fn is_unanswered(error: &reqwest::Error) -> bool {
         "connection closed before message completed",
         "connection reset",
         "broken pipe",
+        "keep-alive timed out",
     ];
     let mut source = error.source().filter(|_| !error.is_connect());
     while let Some(cause) = source {
@@ -123,6 +125,14 @@ fn complaint(alert: &str) -> String {
     format!("remote error: tls: {known}")
 }
 
+/// A connection that ends in the middle, for which TLS has a lecture.
+fn cut_short(text: String) -> String {
+    match text.starts_with("peer closed connection without sending TLS close_notify") {
+        true => "unexpected EOF".to_owned(),
+        false => text,
+    }
+}
+
 /// A proxy's part in it.
 fn through_proxy(text: String) -> String {
     match text.strip_prefix("tunnel error: ") {
@@ -159,6 +169,13 @@ mod tests {
             "remote error: tls: AccessDenied",
         );
         assert!(tls(&io::Error::other("no TLS")).is_none());
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_the_middle_is_no_lecture() {
+        let lecture = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/…".to_owned();
+        assert_eq!(cut_short(lecture), "unexpected EOF");
+        assert_eq!(cut_short("connection reset".to_owned()), "connection reset");
     }
 
     #[test]

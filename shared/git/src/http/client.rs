@@ -19,6 +19,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection is kept that nobody uses. A conversation takes no longer between two requests, the next one often comes
 /// much later, and each connection takes memory.
 const KEPT: Duration = Duration::from_secs(10);
+/// How long a server may be silent over HTTP/2 while something is asked before it is asked for a sign of life, and how long it
+/// has to give one. A connection that leads nowhere any more would be kept for as long as there is always somebody who asks over
+/// it: giving up a question ends its stream, not the connection.
+const PULSE: Duration = Duration::from_secs(5);
+const PULSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A client for these credentials. It trusts the system's authorities and those of the credentials, shows their certificate and
 /// goes through their proxy, else through one that the environment names. It does not send what logs in over HTTP: that is
@@ -32,6 +37,8 @@ pub fn client(policy: &Policy, proxies: &Proxies, credentials: &Credentials) -> 
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(KEPT)
+        .http2_keep_alive_interval(PULSE)
+        .http2_keep_alive_timeout(PULSE_WITHIN)
         .tls_certs_merge(authorities(credentials.authorities.as_deref().unwrap_or_default()));
     if let Some(certificate) = &credentials.certificate {
         builder = builder.identity(certificate.identity());
@@ -60,6 +67,7 @@ fn authorities(pem: &[u8]) -> Vec<reqwest::Certificate> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "asks the real openssl")]
 mod tests {
     use super::*;
     use crate::credentials::Proxy;

@@ -105,9 +105,23 @@ impl Link {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) if unsent < MORE_TRIES && is_unsent(&error) => unsent += 1,
                 Ok(Err(error)) if unanswered == 0 && is_unanswered(&error) => unanswered += 1,
-                Ok(Err(error)) => return Err(self.broken(verb, url.as_str(), &error)),
+                Ok(Err(error)) => {
+                    let detail = causes(&error) + self.wanting(&method, url, &error);
+                    return Err(self.broken(verb, url.as_str(), detail));
+                }
                 Err(ended) => return Err(self.ended(verb, url.as_str(), ended)),
             }
+        }
+    }
+
+    /// What may be the matter with a server that has never said anything and hung up.
+    fn wanting(&self, method: &Method, url: &Url, error: &reqwest::Error) -> &'static str {
+        if *method != Method::GET || url.scheme() != "https" || !is_unsent(error) {
+            return "";
+        }
+        match self.credentials.certificate {
+            None => ": the server may want a client certificate",
+            Some(_) => ": the server may not accept the client certificate",
         }
     }
 
@@ -131,14 +145,7 @@ impl Link {
         })
     }
 
-    fn broken(&self, verb: &'static str, url: &str, error: &reqwest::Error) -> io::Error {
-        let mut detail = causes(error);
-        if is_unsent(error) && url.starts_with("https:") {
-            detail.push_str(match self.credentials.certificate {
-                None => ": the server may want a client certificate",
-                Some(_) => ": the server may not accept the client certificate",
-            });
-        }
+    fn broken(&self, verb: &'static str, url: &str, detail: String) -> io::Error {
         self.trouble.set(Trouble::Broken {
             verb,
             url: url.to_owned(),
@@ -227,7 +234,7 @@ impl Read for Body {
                     allowed.map_err(|trouble| link.trouble.set(trouble))?;
                     self.chunk = Cursor::new(chunk.to_vec());
                 }
-                Ok(Err(error)) => return Err(link.broken(self.verb, &self.url, &error)),
+                Ok(Err(error)) => return Err(link.broken(self.verb, &self.url, causes(&error))),
                 Err(ended) => return Err(link.ended(self.verb, &self.url, ended)),
             }
         }
