@@ -37,7 +37,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -342,8 +342,7 @@ async fn attempt<R: Reconcile>(
         name = object_name,
         namespace = namespace
     );
-    let started = Instant::now();
-    metrics.started(name);
+    let under_way = metrics.started(name);
     // A run ends with the loop: nothing may work on when the process has given up its lead.
     let run = async move { reconciler.reconcile(object).await }.instrument(span);
     let task = AbortOnDropHandle::new(tokio::spawn(run));
@@ -361,7 +360,7 @@ async fn attempt<R: Reconcile>(
             (Next::Backoff, ReconcileResult::Panic)
         }
     };
-    metrics.finished(name, result, started.elapsed());
+    metrics.finished(&under_way, result);
     next
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Counters get their `_total` from the encoder. Series of a deleted object are removed with it.
 
+mod under_way;
+mod vitals;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -10,7 +13,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use under_way::{Run, UnderWay};
+use vitals::Vitals;
 
 /// The labels of a series about one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,7 +55,7 @@ impl ReconcileResult {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Run {
+struct Ended {
     controller: &'static str,
     result: &'static str,
 }
@@ -101,7 +107,7 @@ const TIME: Buckets = Buckets(&[
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     duration: Family<ObjectLabels, Histogram, Buckets>,
-    runs: Family<Run, Counter>,
+    runs: Family<Ended, Counter>,
     errors: Family<Named, Counter>,
     panics: Family<Named, Counter>,
     times: Family<Named, Histogram, Buckets>,
@@ -112,6 +118,9 @@ pub struct Metrics {
     depth: Family<WorkQueue, Gauge>,
     added: Family<WorkQueue, Counter>,
     waited: Family<WorkQueue, Histogram, Buckets>,
+    worked: Family<WorkQueue, Histogram, Buckets>,
+    retried: Family<WorkQueue, Counter>,
+    under_way: UnderWay,
 }
 
 /// The metrics of what waits for a place in one controller.
@@ -151,6 +160,9 @@ impl Default for Metrics {
             depth: Family::default(),
             added: Family::default(),
             waited: Family::new_with_constructor(TIME),
+            worked: Family::new_with_constructor(TIME),
+            retried: Family::default(),
+            under_way: UnderWay::default(),
         };
         metrics.register(
             "gotk_reconcile_duration_seconds",
@@ -212,6 +224,20 @@ impl Default for Metrics {
             "How long objects waited for a place",
             metrics.waited.clone(),
         );
+        metrics.register(
+            "workqueue_work_duration_seconds",
+            "Duration of a run",
+            metrics.worked.clone(),
+        );
+        metrics.register(
+            "workqueue_retries",
+            "Runs that failed and are repeated with a pause",
+            metrics.retried.clone(),
+        );
+        let mut registry = crate::lock(&metrics.registry);
+        registry.register_collector(Box::new(metrics.under_way.clone()));
+        registry.register_collector(Box::new(Vitals));
+        drop(registry);
         metrics
     }
 }
@@ -267,6 +293,7 @@ impl Metrics {
             controller,
             name: controller,
         };
+        self.under_way.announce(controller);
         Waiting {
             depth: self.depth.get_or_create(&labels).clone(),
             added: self.added.get_or_create(&labels).clone(),
@@ -274,29 +301,34 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn started(&self, controller: &'static str) {
+    pub(crate) fn started(&self, controller: &'static str) -> Run {
         self.active.get_or_create(&Named { controller }).inc();
+        self.under_way.begin(controller, Instant::now())
     }
 
-    pub(crate) fn finished(&self, controller: &'static str, result: ReconcileResult, duration: Duration) {
+    pub(crate) fn finished(&self, run: &Run, result: ReconcileResult) {
+        let (controller, seconds) = (run.controller, run.since.elapsed().as_secs_f64());
+        self.under_way.end(run);
         let named = Named { controller };
+        let queue = WorkQueue {
+            controller,
+            name: controller,
+        };
         self.active.get_or_create(&named).dec();
         self.runs
-            .get_or_create(&Run {
+            .get_or_create(&Ended {
                 controller,
                 result: result.as_str(),
             })
             .inc();
-        self.times.get_or_create(&named).observe(duration.as_secs_f64());
+        self.times.get_or_create(&named).observe(seconds);
+        self.worked.get_or_create(&queue).observe(seconds);
         match result {
-            ReconcileResult::Success | ReconcileResult::RequeueAfter => {}
-            ReconcileResult::Error => {
-                self.errors.get_or_create(&named).inc();
-            }
-            ReconcileResult::Panic => {
-                self.panics.get_or_create(&named).inc();
-            }
-        }
+            ReconcileResult::Success | ReconcileResult::RequeueAfter => return,
+            ReconcileResult::Error => self.errors.get_or_create(&named).inc(),
+            ReconcileResult::Panic => self.panics.get_or_create(&named).inc(),
+        };
+        self.retried.get_or_create(&queue).inc();
     }
 }
 
@@ -314,8 +346,10 @@ mod tests {
         };
         metrics.reconciled(&labels, Duration::from_millis(20));
         metrics.leading("source-controller-leader-election", true);
-        metrics.started("gitrepository");
-        metrics.finished("gitrepository", ReconcileResult::Success, Duration::from_millis(20));
+        let run = metrics.started("gitrepository");
+        metrics.finished(&run, ReconcileResult::Success);
+        let run = metrics.started("gitrepository");
+        metrics.finished(&run, ReconcileResult::Error);
         let waiting = metrics.waiting("gitrepository");
         waiting.changed(2, 3);
         waiting.began(Duration::from_millis(20));
@@ -324,6 +358,14 @@ mod tests {
             r#"workqueue_depth{controller="gitrepository",name="gitrepository"} 2"#,
             r#"workqueue_adds_total{controller="gitrepository",name="gitrepository"} 3"#,
             r#"workqueue_queue_duration_seconds_count{controller="gitrepository",name="gitrepository"} 1"#,
+            r#"workqueue_work_duration_seconds_count{controller="gitrepository",name="gitrepository"} 2"#,
+            r#"workqueue_retries_total{controller="gitrepository",name="gitrepository"} 1"#,
+            r#"workqueue_unfinished_work_seconds{controller="gitrepository",name="gitrepository"} 0.0"#,
+            r#"workqueue_longest_running_processor_seconds{controller="gitrepository",name="gitrepository"} 0.0"#,
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+            "process_start_time_seconds ",
+            "process_open_fds ",
             r#"gotk_reconcile_duration_seconds_count{kind="GitRepository",name="a",namespace="b"} 1"#,
             r#"controller_runtime_reconcile_total{controller="gitrepository",result="success"} 1"#,
             r#"leader_election_master_status{name="source-controller-leader-election"} 1"#,
