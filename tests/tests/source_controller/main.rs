@@ -33,7 +33,15 @@
 //! | `aws` elsewhere, `azure` and `aws` without the gate | `providers::clouds_ask_for_their_own_urls_and_for_the_gate` |
 //! | requests for tokens, to the letter | unit `auth::provider::*` |
 //! | proxies | `way::a_proxy_leads_to_a_server_whose_name_only_it_knows`, `git` `proxy::*` |
+//! | a kept connection that leads nowhere any more | `way::a_connection_over_http2_that_leads_nowhere_any_more_is_replaced` |
 //! | proxies that are not described | `providers::a_proxy_that_is_not_described_is_explained` |
+//!
+//! | Who answers | |
+//! |---|---|
+//! | errors, login pages, silence, half an answer | `bad_input::servers_that_fail_lie_or_hang_are_told_apart` |
+//! | hostile servers, one by one, within time and memory | `hostile::each_is_named_within_its_time_and_holds_up_nobody` |
+//! | 10,000 references, 100,000 | `hostile::a_hundred_thousand_references_are_no_harm` |
+//! | nobody, for a while | `access::a_server_that_is_away_is_waited_for` |
 //!
 //! | Which revision | |
 //! |---|---|
@@ -118,6 +126,11 @@
 //! | reasons and texts of failures | unit `reconcile::failure::every_failure_has_the_words_and_the_fate_of_flux` |
 //! | an interval without news writes nothing | `life::an_interval_without_news_writes_nothing` |
 //!
+//! | What is written about it | |
+//! |---|---|
+//! | every field: default, example, what can go wrong | `docs::every_field_has_a_section_with_a_default_an_example_and_what_can_go_wrong` |
+//! | every example | `docs::the_api_server_takes_every_example` |
+//!
 //! Of what Flux's own tests look at, this has no place here:
 //!
 //! - A target directory that is missing or is none, and rules that cannot be loaded from it: there is no working tree
@@ -133,6 +146,8 @@
 mod access;
 mod artifact;
 mod bad_input;
+mod docs;
+mod hostile;
 mod life;
 mod providers;
 mod reference;
