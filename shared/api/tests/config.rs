@@ -1,4 +1,6 @@
 //! The files in `config/` agree with the types: the definitions are fresh, and the samples are valid objects.
+
+#![expect(clippy::disallowed_types, reason = "runs the generator")]
 #![cfg(test)]
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! The contestants and their turns on one input.
 
+#![expect(clippy::disallowed_types, reason = "measures programs")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,6 +1,8 @@
 //! One program, run once by a process that runs nothing else: what the kernel then says about that process's children is
 //! about this program alone. (The peak of a child starts with what its parent holds, which is next to nothing here.)
 
+#![expect(clippy::disallowed_types, reason = "measures programs")]
+
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;

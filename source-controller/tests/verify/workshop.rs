@@ -1,5 +1,7 @@
 //! A place where things are signed: a Git repository, a GnuPG home and a folder for SSH keys of their own.
 
+#![expect(clippy::disallowed_types, reason = "asks the real gpg, git and ssh-keygen")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

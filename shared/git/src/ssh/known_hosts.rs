@@ -361,6 +361,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "asks the real ssh-keygen")]
 mod tests {
     use super::*;
     use std::path::Path;

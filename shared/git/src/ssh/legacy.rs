@@ -113,6 +113,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "asks the real openssl")]
 mod tests {
     use super::*;
     use std::process::Command;

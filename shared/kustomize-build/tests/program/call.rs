@@ -1,5 +1,7 @@
 //! Calls of the program in a folder of their own.
 
+#![expect(clippy::disallowed_types, reason = "runs the program")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! The real kustomize, which says what is right.
 
+#![expect(clippy::disallowed_types, reason = "builds the real kustomize")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

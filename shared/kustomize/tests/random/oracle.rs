@@ -1,5 +1,7 @@
 //! The real kustomize, as a process that answers one build after the other.
 
+#![expect(clippy::disallowed_types, reason = "asks the real kustomize")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
