@@ -30,16 +30,16 @@ impl Fetches {
             seconds: Histogram::new(SECONDS),
             stale: Family::default(),
         };
-        let bytes = "Bytes received from Git servers to fetch commits, by object";
+        let bytes = "Bytes received from Git servers to fetch commits, by object, whether it succeeded or not";
         metrics.register("sluice_git_fetch_bytes", bytes, fetches.bytes.clone());
-        let seconds = "Time to fetch a commit from a Git server";
+        let seconds = "Time to fetch a commit from a Git server, or until that was given up";
         metrics.register("sluice_git_fetch_seconds", seconds, fetches.seconds.clone());
         let stale = "Since when an artifact is served that cannot be renewed, in seconds since the epoch";
         metrics.register("sluice_artifact_stale_since_seconds", stale, fetches.stale.clone());
         fetches
     }
 
-    /// A commit was fetched for an object.
+    /// A commit was fetched for an object, or the attempt was given up.
     pub fn fetched(&self, object: &ObjectLabels, bytes: u64, took: Duration) {
         self.bytes.get_or_create(object).inc_by(bytes);
         self.seconds.observe(took.as_secs_f64());

@@ -7,7 +7,7 @@
 //!
 //! Where gix or the server fails, the texts are those of Flux, because people search for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use artifact::{Revision, Scratch};
@@ -71,6 +71,8 @@ pub struct Request {
     pub limits: Limits,
     /// Cancelled when nobody wants the result any more: what is under way then ends with an error.
     pub cancel: CancellationToken,
+    /// Where it is noted what the operation has cost.
+    pub cost: Cost,
 }
 
 impl Request {
@@ -87,7 +89,32 @@ impl Request {
             timeout: Duration::from_secs(60),
             limits: Limits::default(),
             cancel: CancellationToken::new(),
+            cost: Cost::default(),
         }
+    }
+}
+
+/// What the last operation for a request has cost, also one that failed and has no [`Commit`] to say it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Cost(Arc<Mutex<(u64, Duration)>>);
+
+impl Cost {
+    /// Bytes that were received, listings and submodules among them.
+    pub fn received(&self) -> u64 {
+        self.get().0
+    }
+
+    /// How long all of it took, the wait for a slot not included.
+    pub fn took(&self) -> Duration {
+        self.get().1
+    }
+
+    fn get(&self) -> (u64, Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, received: u64, took: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (received, took);
     }
 }
 
@@ -308,15 +335,25 @@ impl Client {
     fn converse(&self, request: &Request, stop: &Stop, _slot: OwnedSemaphorePermit) -> Result<Found, Error> {
         let started = Instant::now();
         let allowance = Allowance::new(request.limits.transfer);
-        let mut found = Conversation::hold(request, &self.means, stop, &allowance)?;
+        let found = self.find(request, stop, &allowance);
+        let (received, took) = (allowance.taken(), started.elapsed());
+        request.cost.note(received, took);
+        let mut found = found?;
         if let Found::Commit(commit) = &mut found {
-            if request.submodules {
-                submodules::mount(request, &self.means, stop, &allowance, &mut commit.tree)?;
-            }
-            (commit.received, commit.took) = (allowance.taken(), started.elapsed());
+            (commit.received, commit.took) = (received, took);
         }
         if let Some(cache) = &self.means.cache {
             cache.sweep(SystemTime::now());
+        }
+        Ok(found)
+    }
+
+    fn find(&self, request: &Request, stop: &Stop, allowance: &Allowance) -> Result<Found, Error> {
+        let mut found = Conversation::hold(request, &self.means, stop, allowance)?;
+        if let Found::Commit(commit) = &mut found
+            && request.submodules
+        {
+            submodules::mount(request, &self.means, stop, allowance, &mut commit.tree)?;
         }
         Ok(found)
     }

@@ -42,7 +42,7 @@ pub mod tree;
 mod trouble;
 pub mod url;
 
-pub use client::{Client, Commit, Config, Error, Found, Limits, Request, Tag};
+pub use client::{Client, Commit, Config, Cost, Error, Found, Limits, Request, Tag};
 pub use conversation::{Listed, listed};
 pub use credentials::Credentials;
 pub use http::{causes, client as http_client};

@@ -125,9 +125,9 @@ impl Session {
         request.timeout = allowance.time;
         request.cancel = self.stop.clone();
         request.limits.transfer = allowance.bytes;
-        let commit = self.shared.git.get(&request).map_err(|error| error.to_string())?;
-        self.spend(commit.received);
-        Ok(Checkout::new(commit))
+        let commit = self.shared.git.get(&request);
+        self.spend(request.cost.received());
+        commit.map(Checkout::new).map_err(|error| error.to_string())
     }
 
     /// Whether the host of a repository may be asked. The client judges again what it dials; this is for a text that says what

@@ -8,7 +8,7 @@ use api::meta::reason::{ARTIFACT_VERIFICATION_FAILED, GARBAGE_COLLECTION_SUCCEED
 use api::source::{Artifact, GitRepository, GitRepositoryStatus};
 use artifact::Revision;
 use git::RemoteUrl;
-use git::client::{self, Found};
+use git::client::{self, Cost, Found};
 use kube::ResourceExt;
 use runtime::report::Report;
 
@@ -59,16 +59,16 @@ impl GitRepositories {
             submodules: object.spec.recurse_submodules,
             ..client::Request::new(remote, reference.clone())
         };
-        let commit = match self.git.fetch(request).await? {
+        let cost = request.cost.clone();
+        let found = self.git.fetch(request).await;
+        self.tell_cost(object, &found, &cost);
+        let commit = match found? {
             Found::Unmoved(_) => {
                 trust?;
                 return Ok(Synced::Unmoved { by_name });
             }
             Found::Commit(commit) => *commit,
         };
-        self.fetches.fetched(&labels(object), commit.received, commit.took);
-        let milliseconds = u64::try_from(commit.took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(revision = %commit.revision, bytes = commit.received, milliseconds, "fetched a commit");
         draft(report).remove(FETCH_FAILED);
         let checkout = self.list(object, commit).await?;
         self.verify(object, report, &checkout.commit, &reference, trust?.as_ref())?;
@@ -91,6 +91,21 @@ impl GitRepositories {
         );
         record(report.status_mut(), artifact, &object.spec, included);
         Ok(Synced::Stored)
+    }
+
+    /// Says what a fetch has cost, one that failed after something was received too. A look that finds nothing new is none.
+    fn tell_cost(&self, object: &GitRepository, found: &Result<Found, client::Error>, cost: &Cost) {
+        let (bytes, took) = (cost.received(), cost.took());
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match found {
+            Ok(Found::Unmoved(_)) => return,
+            Ok(Found::Commit(commit)) => {
+                tracing::info!(revision = %commit.revision, bytes, milliseconds, "fetched a commit");
+            }
+            Err(_) if bytes == 0 => return,
+            Err(_) => tracing::info!(bytes, milliseconds, "gave up a fetch"),
+        }
+        self.fetches.fetched(&labels(object), bytes, took);
     }
 
     /// Throws out what has had its time and makes sure of the current artifact. What is damaged or missing is taken out of the

@@ -268,6 +268,18 @@ async fn each_is_named_within_its_time_and_holds_up_nobody() -> Result<()> {
             "{name}: {took} s"
         );
     }
+    // What was received in vain is counted too.
+    let received = metrics
+        .lines()
+        .find(|line| line.starts_with("sluice_git_fetch_bytes_total{") && line.contains("name=\"endless-chatter\""));
+    let received: f64 = received
+        .and_then(|line| line.rsplit(' ').next())
+        .context("no bytes")?
+        .parse()?;
+    assert!(received > 104_000_000.0, "{received}");
+    let log = fs::read_to_string(s.controllers.log(Controller::Source))?;
+    let told = |line: &str| line.contains("gave up a fetch") && line.contains("\"name\":\"endless-chatter\"");
+    assert!(log.lines().any(told), "{log}");
     let peak = peak(&s)?;
     println!("at most {peak} MiB");
     assert!(peak < MOST, "{peak} MiB");
