@@ -19,6 +19,7 @@
 //! | OpenPGP algorithms | `openpgp::algorithms` |
 //! | hashes | `openpgp::hashes_that_are_too_weak_are_refused` |
 //! | revoked, expired, unbound keys, key flags | `openpgp_keys::*` |
+//! | several copies of a key, keys and signatures in masses | `openpgp_copies::*` |
 //! | keys of RFC 9580 (version 6, Ed25519, Ed448), stolen subkeys | `openpgp_rfc9580::*` |
 //! | SSH keys, namespaces, hashes | `ssh::*` |
 //! | SSH keys of hardware tokens | `ssh_tokens::*` |
@@ -31,6 +32,7 @@
 mod large;
 mod modes;
 mod openpgp;
+mod openpgp_copies;
 mod openpgp_keys;
 mod openpgp_rfc9580;
 mod ssh;

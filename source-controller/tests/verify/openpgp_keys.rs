@@ -19,7 +19,7 @@ fn check(commit: &Object, ring: &[u8], now: Timestamp, expected: Result<&str, &s
     assert_eq!(verdict(commit, ring, now), expected);
 }
 
-fn refused(key: &str, why: &str) -> String {
+pub fn refused(key: &str, why: &str) -> String {
     format!("key '{}' {why}", id(key))
 }
 
@@ -98,7 +98,7 @@ fn a_revoked_key_has_never_signed() {
 }
 
 /// With the revocation that gpg makes for each key in advance; a colon keeps it from being used by mistake.
-fn revoke(shop: &Workshop, key: &str) {
+pub fn revoke(shop: &Workshop, key: &str) {
     let file = shop.path("gnupg").join("openpgp-revocs.d").join(format!("{key}.rev"));
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace(":-----BEGIN", "-----BEGIN")).unwrap();
@@ -414,15 +414,15 @@ fn a_key_that_cannot_be_read_does_not_hide_the_next() {
     check(&by_bob, &ring.armored(), Timestamp::now(), Ok(id(&bob)));
 }
 
-const SIGNATURE: u8 = 2;
-const USER: u8 = 13;
-const SUBKEY: u8 = 14;
+pub const SIGNATURE: u8 = 2;
+pub const USER: u8 = 13;
+pub const SUBKEY: u8 = 14;
 
 /// A packet, cut apart by hand so that a key can be taken to pieces.
 #[derive(Clone)]
-struct Packet {
-    tag: u8,
-    body: Vec<u8>,
+pub struct Packet {
+    pub tag: u8,
+    pub body: Vec<u8>,
 }
 
 impl Packet {
@@ -431,7 +431,7 @@ impl Packet {
     }
 
     /// Takes away what a signature of version 4 says without signing it.
-    fn clear_unhashed(&mut self) {
+    pub fn clear_unhashed(&mut self) {
         let length = |at: usize, body: &[u8]| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
         let start = 6 + length(4, &self.body);
         let end = start + 2 + length(start, &self.body);
@@ -441,10 +441,10 @@ impl Packet {
 }
 
 /// A key as a row of packets.
-struct Ring(Vec<Packet>);
+pub struct Ring(pub Vec<Packet>);
 
 impl Ring {
-    fn of(shop: &Workshop, key: &str) -> Self {
+    pub fn of(shop: &Workshop, key: &str) -> Self {
         let data = shop.gpg(&["--export", key]);
         let (mut packets, mut rest) = (Vec::new(), data.as_slice());
         while let [first, tail @ ..] = rest {
@@ -463,7 +463,7 @@ impl Ring {
         Self(packets)
     }
 
-    fn armored(&self) -> Vec<u8> {
+    pub fn armored(&self) -> Vec<u8> {
         let mut data = Vec::new();
         for packet in &self.0 {
             let length = u32::try_from(packet.body.len()).unwrap().to_be_bytes();
@@ -476,7 +476,7 @@ impl Ring {
         format!("{begin}\n\n{}\n{end}\n", STANDARD.encode(data)).into_bytes()
     }
 
-    fn changed(&self, change: impl Fn(usize, Packet) -> Option<Packet>) -> Vec<u8> {
+    pub fn changed(&self, change: impl Fn(usize, Packet) -> Option<Packet>) -> Vec<u8> {
         let packets = self.0.iter().cloned().enumerate();
         Self(packets.filter_map(|(at, packet)| change(at, packet)).collect()).armored()
     }

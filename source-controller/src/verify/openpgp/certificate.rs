@@ -21,9 +21,10 @@ use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{
     PublicKey, PublicSubkey, SecretKey, SecretSubkey, Signature, SignatureType, SignatureVersion, UserId,
 };
-use pgp::types::{EddsaLegacyPublicParams, KeyDetails, KeyVersion, PublicParams, Tag};
+use pgp::types::{EddsaLegacyPublicParams, Fingerprint, KeyDetails, KeyId, KeyVersion, PublicParams, Tag};
 
 use super::curves::{Complete, is_supported};
+use super::effort::Effort;
 use super::packets::{self, Malformed, Packet};
 use super::{has_unknown_critical, hex, is_expired, is_over, is_strong, made, timestamp};
 
@@ -57,6 +58,7 @@ pub enum Unusable {
 #[derive(Debug)]
 pub struct Certificate {
     primary: PublicKey,
+    name: Name,
     /// On the primary key itself.
     direct: Vec<Signature>,
     /// Revocations of the primary key.
@@ -71,16 +73,24 @@ pub struct Certificate {
 #[derive(Debug)]
 pub struct Subkey {
     key: PublicSubkey,
+    name: Name,
     signatures: Vec<Signature>,
     /// As in [`Certificate`].
     unclear: bool,
+}
+
+/// What signatures call a key. It is a hash over the key, so it is found once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    id: KeyId,
+    fingerprint: Fingerprint,
 }
 
 /// One of the keys of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     /// The primary key.
-    Primary(&'a PublicKey),
+    Primary(&'a Certificate),
     /// A subkey.
     Sub(&'a Subkey),
 }
@@ -134,6 +144,7 @@ fn subkey(packet: &Packet<'_>) -> Option<PublicSubkey> {
 impl Certificate {
     fn new(primary: PublicKey) -> Self {
         Self {
+            name: Name::of(&primary),
             primary,
             direct: Vec::new(),
             revocations: Vec::new(),
@@ -162,6 +173,7 @@ impl Certificate {
             Tag::PublicSubkey | Tag::SecretSubkey => match subkey(packet) {
                 Some(key) => {
                     self.subkeys.push(Subkey {
+                        name: Name::of(&key),
                         key,
                         signatures: Vec::new(),
                         unclear: false,
@@ -190,7 +202,7 @@ impl Certificate {
         match (kind, place) {
             (KeyRevocation, _) => self.revocations.push(signature),
             (Key, Place::Primary) => self.direct.push(signature),
-            (CertRevocation, Place::Primary) if names(&signature, &self.primary) => self.unclear = true,
+            (CertRevocation, Place::Primary) if self.name.is_in(&signature) => self.unclear = true,
             (SubkeyBinding | SubkeyRevocation, Place::Subkey) => {
                 if let Some(subkey) = self.subkeys.last_mut() {
                     subkey.signatures.push(signature);
@@ -208,8 +220,8 @@ impl Certificate {
 
     /// The keys that the signature says may have made it, with the certificate itself.
     pub fn issuers(&self, signature: &Signature) -> impl Iterator<Item = (&Self, Key<'_>)> {
-        let primary = names(signature, &self.primary).then_some(Key::Primary(&self.primary));
-        let subkeys = self.subkeys.iter().filter(|subkey| names(signature, &subkey.key));
+        let primary = self.name.is_in(signature).then_some(Key::Primary(self));
+        let subkeys = self.subkeys.iter().filter(|subkey| subkey.name.is_in(signature));
         primary
             .into_iter()
             .chain(subkeys.map(Key::Sub))
@@ -222,37 +234,36 @@ impl Certificate {
 
     /// The id of the primary key in 16 hex digits in upper case.
     pub fn id(&self) -> String {
-        hex(self.primary.legacy_key_id().as_ref())
+        hex(self.name.id.as_ref())
     }
 
     /// Checks that the key may sign now.
     ///
     /// # Errors
     /// What forbids it.
-    pub fn check(&self, key: Key<'_>, now: Timestamp) -> Result<(), Unusable> {
-        let own = self.check_primary(now)?;
+    pub fn check(&self, key: Key<'_>, now: Timestamp, effort: &Effort) -> Result<(), Unusable> {
+        let own = self.check_primary(now, effort)?;
         match key {
             Key::Primary(_) if own.key_flags().sign() => Ok(()),
             Key::Primary(_) => Err(Unusable::NotForSigning),
-            Key::Sub(subkey) => self.check_subkey(subkey, now),
+            Key::Sub(subkey) => self.check_subkey(subkey, now, effort),
         }
     }
 
     /// Checks what every key of the certificate stands on. Returns the signature with which the owner describes the primary key.
-    fn check_primary(&self, now: Timestamp) -> Result<&Signature, Unusable> {
+    fn check_primary(&self, now: Timestamp, effort: &Effort) -> Result<&Signature, Unusable> {
         check_algorithm(&self.primary)?;
-        let is_own = |revocation: &Signature| revocation.verify_key(&self.primary()).is_ok();
-        if self.revocations.iter().any(is_own) {
+        if self.is_revoked(effort) {
             return Err(Unusable::Revoked);
         }
         if self.unclear || !self.revocations.is_empty() {
             return Err(Unusable::UnclearRevocation);
         }
-        let direct = self.direct.iter().filter(|own| names(own, &self.primary));
-        let direct = newest(direct.filter(|own| is_acceptable(own) && own.verify_key(&self.primary()).is_ok()));
+        let direct = self.direct.iter().filter(|own| self.name.is_in(own));
+        let direct = newest(direct, |own| effort.passes(0, || own.verify_key(&self.primary())));
         let own = match self.primary.version() {
             KeyVersion::V6 => direct.ok_or(Unusable::Unbound)?,
-            _ => self.identity()?,
+            _ => self.identity(effort)?,
         };
         for signature in [Some(own), direct].into_iter().flatten() {
             check_time(&self.primary, signature, now)?;
@@ -260,100 +271,121 @@ impl Certificate {
         Ok(own)
     }
 
+    /// Whether its owner has revoked the primary key.
+    fn is_revoked(&self, effort: &Effort) -> bool {
+        let is_own = |revocation: &Signature| effort.passes(0, || revocation.verify_key(&self.primary()));
+        self.revocations.iter().any(is_own)
+    }
+
+    /// Whether this is a copy of the other certificate, and in it the owner has revoked the key or the primary key.
+    pub fn revokes(&self, other: &Self, key: Key<'_>, effort: &Effort) -> bool {
+        let is_this = |subkey: &&Subkey| matches!(key, Key::Sub(key) if key.name == subkey.name);
+        let mut these = self.subkeys.iter().filter(is_this);
+        !std::ptr::eq(self, other)
+            && self.name == other.name
+            && (self.is_revoked(effort) || these.any(|subkey| self.has_revoked(subkey, effort)))
+    }
+
+    /// Whether its owner has revoked a subkey.
+    fn has_revoked(&self, subkey: &Subkey, effort: &Effort) -> bool {
+        let mut revocations = subkey.of_type(SignatureType::SubkeyRevocation);
+        revocations.any(|revocation| self.has_bound(subkey, revocation, effort))
+    }
+
+    /// Whether the owner has made a signature that says something about a subkey.
+    fn has_bound(&self, subkey: &Subkey, signature: &Signature, effort: &Effort) -> bool {
+        effort.passes(0, || signature.verify_subkey_binding(&self.primary(), &subkey.key))
+    }
+
     /// The newest signature of the owner on the user id that stands for the key: the one marked as primary, or the newest.
-    fn identity(&self) -> Result<&Signature, Unusable> {
+    fn identity(&self, effort: &Effort) -> Result<&Signature, Unusable> {
         let mut none = Unusable::Unbound;
         let own = self.users.iter().filter_map(|(user, signatures)| {
-            let mut own = signatures.iter().filter(|signature| names(signature, &self.primary));
-            if own
-                .clone()
-                .any(|signature| signature.typ() == Some(SignatureType::CertRevocation))
-            {
+            let own = signatures.iter().filter(|signature| self.name.is_in(signature));
+            let mut kinds = own.clone().map(Signature::typ);
+            if kinds.any(|kind| kind == Some(SignatureType::CertRevocation)) {
                 none = Unusable::Revoked;
                 return None;
             }
-            newest(own.by_ref().filter(|signature| {
-                is_acceptable(signature)
-                    && signature
-                        .verify_certification(&self.primary(), Tag::UserId, user)
-                        .is_ok()
-            }))
+            newest(own, |own| {
+                effort.passes(0, || own.verify_certification(&self.primary(), Tag::UserId, user))
+            })
         });
         let own = own.max_by_key(|signature| (signature.is_primary(), made(signature)));
         own.ok_or(none)
     }
 
-    fn check_subkey(&self, subkey: &Subkey, now: Timestamp) -> Result<(), Unusable> {
+    fn check_subkey(&self, subkey: &Subkey, now: Timestamp, effort: &Effort) -> Result<(), Unusable> {
         check_algorithm(&subkey.key)?;
-        let of_type = |kind| {
-            subkey
-                .signatures
-                .iter()
-                .filter(move |signature| signature.typ() == Some(kind))
-        };
-        let is_own = |signature: &&Signature| signature.verify_subkey_binding(&self.primary(), &subkey.key).is_ok();
-        let mut revocations = of_type(SignatureType::SubkeyRevocation).peekable();
-        let unclear = subkey.unclear || revocations.peek().is_some();
-        if revocations.any(|revocation| is_own(&revocation)) {
+        if self.has_revoked(subkey, effort) {
             return Err(Unusable::Revoked);
         }
-        if unclear {
+        if subkey.unclear || subkey.of_type(SignatureType::SubkeyRevocation).next().is_some() {
             return Err(Unusable::UnclearRevocation);
         }
-        let bindings = of_type(SignatureType::SubkeyBinding).filter(|binding| is_acceptable(binding));
-        let binding = newest(bindings.filter(is_own)).ok_or(Unusable::Unbound)?;
+        let bindings = subkey.of_type(SignatureType::SubkeyBinding);
+        let binding = newest(bindings, |binding| self.has_bound(subkey, binding, effort)).ok_or(Unusable::Unbound)?;
         if !binding.key_flags().sign() {
             return Err(Unusable::NotForSigning);
         }
         let back = binding.embedded_signature().filter(|back| is_acceptable(back));
         let back = back.filter(|back| {
-            back.verify_primary_key_binding(&Complete(&subkey.key), &self.primary)
-                .is_ok()
+            effort.passes(0, || {
+                back.verify_primary_key_binding(&Complete(&subkey.key), &self.primary)
+            })
         });
         let back = back.ok_or(Unusable::Unbound)?;
         check_time(&subkey.key, binding, now)?;
         check_time(&subkey.key, back, now)
     }
+}
 
-    /// Whether the key has made the signature over the payload.
-    pub fn has_made(&self, key: Key<'_>, signature: &Signature, payload: &[u8]) -> bool {
-        match key {
-            Key::Primary(key) => signature.verify(&Complete(key), payload),
-            Key::Sub(subkey) => signature.verify(&Complete(&subkey.key), payload),
-        }
-        .is_ok()
+impl Subkey {
+    fn of_type(&self, kind: SignatureType) -> impl Iterator<Item = &Signature> {
+        let signatures = self.signatures.iter();
+        signatures.filter(move |signature| signature.typ() == Some(kind))
     }
 }
 
 impl Key<'_> {
     /// Its id in 16 hex digits in upper case.
     pub fn id(&self) -> String {
-        match self {
-            Self::Primary(key) => hex(key.legacy_key_id().as_ref()),
-            Self::Sub(subkey) => hex(subkey.key.legacy_key_id().as_ref()),
-        }
+        let name = match self {
+            Self::Primary(certificate) => &certificate.name,
+            Self::Sub(subkey) => &subkey.name,
+        };
+        hex(name.id.as_ref())
     }
 
     /// When it was made.
     pub fn created(&self) -> Timestamp {
         match self {
-            Self::Primary(key) => created(*key),
+            Self::Primary(certificate) => created(&certificate.primary),
             Self::Sub(subkey) => created(&subkey.key),
         }
     }
+
+    /// Whether it has made the signature over the payload.
+    pub fn has_made(&self, signature: &Signature, payload: &[u8], effort: &Effort) -> bool {
+        effort.passes(payload.len(), || match self {
+            Self::Primary(certificate) => signature.verify(&certificate.primary(), payload),
+            Self::Sub(subkey) => signature.verify(&Complete(&subkey.key), payload),
+        })
+    }
 }
 
-/// Whether the signature says that the key may have made it.
-fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
-    let by_id = signature
-        .issuer_key_id()
-        .into_iter()
-        .any(|id| *id == key.legacy_key_id());
-    by_id
-        || signature
-            .issuer_fingerprint()
-            .into_iter()
-            .any(|fingerprint| *fingerprint == key.fingerprint())
+impl Name {
+    fn of(key: &impl KeyDetails) -> Self {
+        Self {
+            id: key.legacy_key_id(),
+            fingerprint: key.fingerprint(),
+        }
+    }
+
+    /// Whether the signature says that the key may have made it.
+    fn is_in(&self, signature: &Signature) -> bool {
+        signature.issuer_key_id().contains(&&self.id) || signature.issuer_fingerprint().contains(&&self.fingerprint)
+    }
 }
 
 /// Whether what an owner signs about his own key counts, if it is his.
@@ -365,8 +397,14 @@ fn is_acceptable(signature: &Signature) -> bool {
     version && hash && !has_unknown_critical(signature)
 }
 
-fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Signature> {
-    signatures.max_by_key(|signature| made(signature))
+/// The newest of the signatures that count and are valid; of two of the same second the later one. None is checked that is older.
+fn newest<'a>(
+    signatures: impl Iterator<Item = &'a Signature>,
+    is_valid: impl Fn(&Signature) -> bool,
+) -> Option<&'a Signature> {
+    let mut signatures: Vec<_> = signatures.filter(|signature| is_acceptable(signature)).collect();
+    signatures.sort_by_key(|signature| made(signature));
+    signatures.into_iter().rev().find(|signature| is_valid(signature))
 }
 
 /// Checks that a key, and the signature that says for how long it may be used, are valid now.

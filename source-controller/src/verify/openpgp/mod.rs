@@ -12,6 +12,7 @@
 
 mod certificate;
 mod curves;
+mod effort;
 mod packets;
 
 use jiff::Timestamp;
@@ -21,7 +22,8 @@ use pgp::types::Tag;
 
 use super::Entry;
 use super::armor::{self, PGP_SIGNATURE};
-use certificate::Certificate;
+use certificate::{Certificate, Key, Unusable};
+use effort::{Effort, MAX_CHECKS};
 use packets::Malformed;
 
 /// The most signatures of one block that are looked at.
@@ -116,8 +118,13 @@ pub enum Why {
         /// The id of the key that made the signature.
         key: String,
         /// Why it must not.
-        cause: certificate::Unusable,
+        cause: Unusable,
     },
+    /// The keys that the signature names, or what is signed about them, are too many to check.
+    #[error(
+        "to find out takes more than {MAX_CHECKS} checks of signatures: the keys hold copies, subkeys or signatures in masses"
+    )]
+    TooMuch,
 }
 
 /// The id of the primary key whose owner has signed `payload`: 16 hex digits in upper case.
@@ -127,9 +134,15 @@ pub enum Why {
 pub fn verify(signature: &[u8], payload: &[u8], rings: &[Entry<'_>], now: Timestamp) -> Result<String, Error> {
     let signatures = read_signatures(signature).map_err(Error::Signature)?;
     let certificates = read_rings(rings)?;
+    let effort = Effort::new();
     let mut why: Option<Why> = None;
     for signature in &signatures {
-        match signer(signature, payload, &certificates, now) {
+        let found = signer(signature, payload, &certificates, now, &effort);
+        // What could not be checked any more may be a revocation.
+        if effort.is_over() {
+            return Err(Error::NotVerified(Why::TooMuch));
+        }
+        match found {
             Ok(id) => return Ok(id),
             // A key that is there but must not be used tells more than that another one is not there.
             Err(error) if matches!(why, None | Some(Why::NoMatchingKey(_))) => why = Some(error),
@@ -198,26 +211,38 @@ fn read_ring(text: &[u8]) -> Result<Vec<Certificate>, Unreadable> {
 }
 
 /// Who has made the signature.
-fn signer(signature: &Signature, payload: &[u8], certificates: &[Certificate], now: Timestamp) -> Result<String, Why> {
+fn signer(
+    signature: &Signature,
+    payload: &[u8],
+    certificates: &[Certificate],
+    now: Timestamp,
+    effort: &Effort,
+) -> Result<String, Why> {
     let made = check_signature(signature, now)?;
+    let is_revoked = |certificate: &Certificate, key: Key<'_>| {
+        let mut copies = certificates.iter();
+        copies.any(|copy| copy.revokes(certificate, key, effort))
+    };
+    let check = |certificate: &Certificate, key: Key<'_>| {
+        let id = key.id();
+        match certificate.check(key, now, effort) {
+            Err(cause) => Err(Why::Key { key: id, cause }),
+            Ok(()) if made < key.created() => Err(Why::BeforeItsKey(made, id)),
+            Ok(()) if !key.has_made(signature, payload, effort) => Err(Why::Bad(id)),
+            // A revocation counts wherever it is: the copy without it is older, or was made to be without it.
+            Ok(()) if is_revoked(certificate, key) => Err(Why::Key {
+                key: id,
+                cause: Unusable::Revoked,
+            }),
+            Ok(()) => Ok(certificate.id()),
+        }
+    };
     let mut why = None;
     for (certificate, key) in certificates
         .iter()
         .flat_map(|certificate| certificate.issuers(signature))
     {
-        let id = key.id();
-        let checked = certificate
-            .check(key, now)
-            .map_err(|cause| Why::Key { key: id.clone(), cause })
-            .and_then(|()| match made < key.created() {
-                true => Err(Why::BeforeItsKey(made, id.clone())),
-                false => Ok(()),
-            })
-            .and_then(|()| match certificate.has_made(key, signature, payload) {
-                true => Ok(certificate.id()),
-                false => Err(Why::Bad(id)),
-            });
-        match checked {
+        match check(certificate, key) {
             Ok(id) => return Ok(id),
             Err(error) => why = why.or(Some(error)),
         }
