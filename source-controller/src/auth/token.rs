@@ -1,8 +1,9 @@
 //! What providers gave, kept as long as it is good.
 //!
 //! Tokens are used for four fifths of the time they are good for, and never longer than a limit. Who asks for the same
-//! at the same time waits for one answer, a refusal included; refusals are not kept. When there are too many, those go
-//! that were not asked for the longest; so do, with the last object that used them, those nobody uses any more.
+//! at the same time waits for one answer, a refusal included; refusals are not kept, nor are requests nobody waits for.
+//! When there are too many, those go that were not asked for the longest; so do, with the last object that used them,
+//! those nobody uses any more.
 //!
 //! In this process only: nothing is written anywhere.
 
@@ -14,7 +15,7 @@ use api::source::GitRepository;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, WeakShared};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -169,7 +170,8 @@ pub struct Tokens {
 }
 
 /// A token on its way.
-type Pending = Shared<BoxFuture<'static, Result<Arc<Grant>, Error>>>;
+type Pending = Shared<Fetch>;
+type Fetch = BoxFuture<'static, Result<Arc<Grant>, Error>>;
 
 #[derive(Default)]
 struct Kept {
@@ -185,7 +187,8 @@ struct Slot {
 }
 
 enum State {
-    Pending(Pending),
+    /// It is held by those who wait for it: what nobody drives any more is not taken up again where it was left.
+    Pending(WeakShared<Fetch>),
     Given(Login, Deadline),
 }
 
@@ -270,18 +273,28 @@ impl Tokens {
             slot.asked = now;
             slot.users.insert(asker.clone());
             match &slot.state {
-                State::Pending(pending) => return Look::Joined(pending.clone()),
+                State::Pending(pending) => {
+                    if let Some(pending) = pending.upgrade() {
+                        return Look::Joined(pending);
+                    }
+                }
                 State::Given(login, deadline) if !deadline.is_over() => return Look::Given(login.clone()),
                 State::Given(..) => {}
             }
         }
         let pending = fetch.map(|result| result.map(Arc::new)).boxed().shared();
-        let slot = kept.slots.entry(key).or_insert_with(|| Slot {
-            state: State::Pending(pending.clone()),
-            asked: now,
-            users: HashSet::from([asker.clone()]),
-        });
-        slot.state = State::Pending(pending.clone());
+        // It has not been asked for yet, so it has not ended.
+        if let Some(weak) = pending.downgrade() {
+            let users = kept.slots.remove(&key).map(|slot| slot.users);
+            let mut users = users.unwrap_or_default();
+            users.insert(asker.clone());
+            let slot = Slot {
+                state: State::Pending(weak),
+                asked: now,
+                users,
+            };
+            kept.slots.insert(key, slot);
+        }
         self.count(&kept);
         Look::Begun(pending)
     }
@@ -290,7 +303,8 @@ impl Tokens {
     fn settle(&self, key: Id, pending: &Pending, result: &Result<Arc<Grant>, Error>) {
         let mut kept = lock(&self.kept);
         let Some(slot) = kept.slots.get_mut(&key) else { return };
-        if !matches!(&slot.state, State::Pending(other) if other.ptr_eq(pending)) {
+        let is_this = |other: &WeakShared<Fetch>| other.upgrade().is_some_and(|other| other.ptr_eq(pending));
+        if !matches!(&slot.state, State::Pending(other) if is_this(other)) {
             return;
         }
         match result {
@@ -307,6 +321,8 @@ impl Tokens {
     }
 
     fn evict(&self, kept: &mut Kept) {
+        let is_left = |slot: &Slot| matches!(&slot.state, State::Pending(pending) if pending.upgrade().is_none());
+        kept.slots.retain(|_, slot| !is_left(slot));
         while kept.given().count() > self.limits.entries {
             let oldest = kept.given().min_by_key(|(_, slot)| slot.asked).map(|(key, _)| *key);
             let Some(oldest) = oldest else { return };
@@ -513,6 +529,35 @@ mod tests {
         drop(first);
         gate.notify_one();
         assert_eq!(second.await, Ok(grant("x", HOUR).login));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_everybody_has_left_is_made_anew() {
+        let (tokens, _metrics) = tokens(100);
+        let (gate, begun) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let fetch = |text: &'static str| {
+            let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
+            async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                gate.notified().await;
+                Ok(grant(text, HOUR))
+            }
+        };
+        let (first, second) = (asker("first"), asker("second"));
+        let mut left = Box::pin(tokens.get(Key::of("a"), &first, fetch("old")));
+        assert!(futures::poll!(&mut left).is_pending());
+        drop(left);
+        gate.notify_one();
+        let given = tokens.get(Key::of("a"), &second, fetch("new")).await;
+        assert_eq!(given, Ok(grant("new", HOUR).login));
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        // What is left and never asked for again goes with the next that comes.
+        let mut left = Box::pin(tokens.get(Key::of("b"), &first, fetch("old")));
+        assert!(futures::poll!(&mut left).is_pending());
+        drop(left);
+        gate.notify_one();
+        tokens.get(Key::of("c"), &second, fetch("other")).await.unwrap();
+        assert_eq!(lock(&tokens.kept).slots.len(), 2);
     }
 
     #[tokio::test]

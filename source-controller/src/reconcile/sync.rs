@@ -71,7 +71,8 @@ impl GitRepositories {
         };
         draft(report).remove(FETCH_FAILED);
         let checkout = self.list(object, commit).await?;
-        self.verify(object, report, &checkout.commit, &reference, trust?.as_ref())?;
+        self.verify(object, report, &checkout.commit, &reference, trust?.as_ref())
+            .await?;
         let revision = checkout.commit.revision.to_string();
         let is_known = report
             .status()

@@ -50,22 +50,25 @@ pub fn recorded(mode: GitVerificationMode) -> GitVerificationMode {
     }
 }
 
-/// With which keys each object's revision was verified, for as long as the process runs.
+/// Which revision of each object was verified with which keys, for as long as the process runs.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// By the object's uid.
-    keys: Mutex<HashMap<String, Fingerprint>>,
+    verified: Mutex<HashMap<String, (String, Fingerprint)>>,
 }
 
 impl Memory {
-    /// Whether these are not the keys that the object `uid` was verified with last: others, or none since the start.
-    pub fn by_keys(&self, uid: &str, keys: Fingerprint) -> bool {
-        self.locked().get(uid) != Some(&keys)
+    /// Whether it is not this revision of the object `uid`, or not these keys, that was verified last, or nothing since the
+    /// start. A revision that was verified and could not be stored says nothing about the one that is stored still.
+    pub fn by_keys(&self, uid: &str, revision: &str, keys: Fingerprint) -> bool {
+        let locked = self.locked();
+        let last = locked.get(uid);
+        last.is_none_or(|(verified, with)| verified != revision || *with != keys)
     }
 
-    /// The object's revision was verified with these keys.
-    pub fn verified(&self, uid: &str, keys: Fingerprint) {
-        self.locked().insert(uid.to_owned(), keys);
+    /// A revision of the object was verified with these keys.
+    pub fn verified(&self, uid: &str, revision: &str, keys: Fingerprint) {
+        self.locked().insert(uid.to_owned(), (revision.to_owned(), keys));
     }
 
     /// Forgets an object: it is gone, has no `verify` any more, or its revision was refused.
@@ -74,8 +77,8 @@ impl Memory {
     }
 
     /// Every change is one insert or remove, so what a panic elsewhere leaves behind is whole.
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Fingerprint>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Fingerprint)>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,14 +152,23 @@ mod tests {
     #[test]
     fn other_keys_a_start_and_a_forgotten_object_need_a_verification() {
         let (memory, old, new) = (Memory::default(), keys(&[("a.asc", "x")]), keys(&[("a.asc", "y")]));
-        assert!(memory.by_keys("1", old));
-        memory.verified("1", old);
-        assert!(!memory.by_keys("1", old));
-        assert!(memory.by_keys("1", new), "a key was exchanged");
-        assert!(memory.by_keys("2", old), "another object");
-        memory.verified("1", new);
-        assert!(!memory.by_keys("1", new));
+        assert!(memory.by_keys("1", "main@sha1:a", old));
+        memory.verified("1", "main@sha1:a", old);
+        assert!(!memory.by_keys("1", "main@sha1:a", old));
+        assert!(memory.by_keys("1", "main@sha1:a", new), "a key was exchanged");
+        assert!(memory.by_keys("2", "main@sha1:a", old), "another object");
+        memory.verified("1", "main@sha1:a", new);
+        assert!(!memory.by_keys("1", "main@sha1:a", new));
         memory.forget("1");
-        assert!(memory.by_keys("1", new));
+        assert!(memory.by_keys("1", "main@sha1:a", new));
+    }
+
+    #[test]
+    fn a_revision_that_was_verified_and_never_stored_says_nothing_about_the_one_before() {
+        let (memory, old, new) = (Memory::default(), keys(&[("a.asc", "x")]), keys(&[("a.asc", "y")]));
+        memory.verified("1", "main@sha1:a", old);
+        memory.verified("1", "main@sha1:b", new);
+        assert!(memory.by_keys("1", "main@sha1:a", new));
+        assert!(!memory.by_keys("1", "main@sha1:b", new));
     }
 }

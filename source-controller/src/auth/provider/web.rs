@@ -1,7 +1,7 @@
 //! Asking the services that give tokens: one small request, one small answer.
 //!
 //! An answer has ten seconds and a mebibyte. Redirects of questions are followed, within the host alone. What is sent
-//! never shows up in an error, even where the service repeats it.
+//! never shows up in an error, even where the service repeats it, as it is or as it stands in a form.
 
 use std::time::Duration;
 
@@ -194,7 +194,10 @@ impl Call {
         let secrets = self.secrets.iter().map(Redacted::expose);
         let said = secrets
             .filter(|secret| !secret.is_empty())
-            .fold(said.to_owned(), |said, secret| said.replace(secret.as_str(), "***"));
+            .fold(said.to_owned(), |said, secret| {
+                let in_form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+                said.replace(&in_form, "***").replace(secret.as_str(), "***")
+            });
         let quoted: String = said.trim().chars().take(MAX_QUOTE).collect();
         quoted.replace(|c: char| c.is_control(), " ")
     }
@@ -394,6 +397,27 @@ mod tests {
             text.starts_with(&format!("GET \"{url}\": ")) && text.contains("refused"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_service_that_repeats_what_it_was_sent_gives_nothing_away() {
+        let secret = Redacted::new("x8Q~a b&c%.".to_owned());
+        let call = |url: String| {
+            Call::post(url)
+                .field("client_id", "c")
+                .secret_field("client_secret", &secret)
+        };
+        let body = call(String::new()).body().unwrap();
+        assert_eq!(body, "client_id=c&client_secret=x8Q%7Ea+b%26c%25.");
+        let body = format!("no such page; you sent: {body} ({})", secret.expose());
+        let service = Service::start(&[("POST /", 404, &body)]).await;
+        let call = call(format!("{}/", service.url));
+        let error = Web::directly().unwrap().json::<u8>(&call, |_| None).await.unwrap_err();
+        let text = format!(
+            "POST {}/: 404 no such page; you sent: client_id=c&client_secret=*** (***)",
+            service.url
+        );
+        assert_eq!(error.to_string(), text);
     }
 
     #[tokio::test]
