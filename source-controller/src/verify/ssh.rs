@@ -14,6 +14,8 @@ use super::armor::{self, SSH_SIGNATURE};
 const NAMESPACE: &str = "git";
 /// The largest entry of the Secret that is read. A Secret holds 1 MiB in all.
 const MAX_KEYS: usize = 1 << 20;
+/// Bits of the smallest RSA key that OpenSSH takes. Smaller ones have been broken.
+const MIN_RSA: u32 = 1024;
 /// Bits of the largest RSA key that the library checks signatures with.
 const MAX_RSA: u32 = 8192;
 
@@ -76,6 +78,9 @@ pub enum Why {
     /// It was made by an RSA key that is larger than those that are supported.
     #[error("the key '{0}' has {1} bits, and RSA keys of more than {MAX_RSA} are not supported")]
     LargeKey(String, u32),
+    /// It was made by an RSA key that others than its owner can sign with.
+    #[error("the key '{0}' has {1} bits, and RSA keys of less than {MIN_RSA} are too weak")]
+    SmallKey(String, u32),
     /// It does not fit the object and the key: one of them is not what was signed.
     #[error("the signature by key '{0}' does not fit the object")]
     Bad(String),
@@ -99,13 +104,10 @@ pub fn verify(signature: &[u8], payload: &[u8], entries: &[Entry<'_>]) -> Result
     if let Algorithm::Rsa { hash: None } = signature.algorithm() {
         return refused(Why::WeakHash);
     }
-    if let Some(bits) = key
-        .key_data()
-        .rsa()
-        .map(|key| key.key_size())
-        .filter(|bits| *bits > MAX_RSA)
-    {
-        return refused(Why::LargeKey(fingerprint, bits));
+    match key.key_data().rsa().map(|key| key.key_size()) {
+        Some(bits) if bits < MIN_RSA => return refused(Why::SmallKey(fingerprint, bits)),
+        Some(bits) if bits > MAX_RSA => return refused(Why::LargeKey(fingerprint, bits)),
+        _ => {}
     }
     match key.verify(NAMESPACE, payload, &signature) {
         Ok(()) => Ok(fingerprint),

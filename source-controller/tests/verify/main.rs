@@ -23,18 +23,18 @@
 //! | keys of RFC 9580 (version 6, Ed25519, Ed448), stolen subkeys | `openpgp_rfc9580::*` |
 //! | SSH keys, namespaces, hashes | `ssh::*` |
 //! | SSH keys of hardware tokens | `ssh_tokens::*` |
-//! | RSA keys of 8192 bits and above | `large::*` |
+//! | RSA keys of 8192 bits and above, and of 1024 and below | `rsa_sizes::*`, `openpgp_rfc9580::*` |
 //! | the Secret is missing | `modes::every_refusal_has_a_reason_and_one_of_them_stalls` |
 //! | mode upgrades, changed Secrets | `source_controller::verify::needs` (unit tests) |
 
 #![cfg(test)]
 
-mod large;
 mod modes;
 mod openpgp;
 mod openpgp_copies;
 mod openpgp_keys;
 mod openpgp_rfc9580;
+mod rsa_sizes;
 mod ssh;
 mod ssh_tokens;
 mod workshop;

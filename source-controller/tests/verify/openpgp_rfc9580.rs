@@ -1,5 +1,6 @@
-//! OpenPGP keys of RFC 9580, which GnuPG does not make: of version 6, and of Ed25519 and Ed448 in their new form. They are made by
-//! the library that also reads them; Flux reads such keys, too.
+//! OpenPGP keys of RFC 9580, which GnuPG does not make: of version 6, and of Ed25519 and Ed448 in their new form; and RSA keys
+//! that are too small for it. They are made by the library that also reads them; Flux reads such keys, too, the small ones
+//! excepted.
 
 use api::source::GitVerificationMode::Head;
 use jiff::Timestamp;
@@ -7,9 +8,15 @@ use pgp::composed::{
     DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
 };
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::types::{KeyDetails, KeyVersion, Password, SigningKey};
+use pgp::crypto::public_key::PublicKeyAlgorithm;
+use pgp::packet::{
+    KeyFlags, PubKeyInner, PublicKey, SecretKey, SignatureConfig, SignatureType, Subpacket, SubpacketData, UserId,
+};
+use pgp::ser::Serialize as _;
+use pgp::types::{KeyDetails, KeyVersion, Password, SigningKey, Tag};
 
 use crate::openpgp::verdict;
+use crate::openpgp_keys::{Packet, Ring, SIGNATURE, USER};
 use crate::workshop::{Object, secret, verify};
 
 const UNSIGNED: &str = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a@example.com> 1 +0000\n\nsubject\n";
@@ -125,4 +132,51 @@ fn a_subkey_bound_to_the_key_of_another_does_not_sign_for_him() {
         refused.ends_with("is not bound: there is no valid signature of its owner on it"),
         "{refused}"
     );
+}
+
+/// An RSA key of any size for signing, and as it is exported; the builder above makes none that are small.
+fn rsa(bits: u32) -> (SecretKey, Vec<u8>) {
+    let (mut rng, now) = (rand::thread_rng(), pgp::types::Timestamp::now());
+    let (public, secret) = KeyType::Rsa(bits).generate(&mut rng).unwrap();
+    let inner = PubKeyInner::new(KeyVersion::V4, PublicKeyAlgorithm::RSA, now, None, public).unwrap();
+    let public = PublicKey::from_inner(inner).unwrap();
+    let key = SecretKey::new(public.clone(), secret).unwrap();
+    let user = UserId::from_str(Default::default(), "alice").unwrap();
+    let mut flags = KeyFlags::default();
+    flags.set_sign(true);
+    let mut binding = SignatureConfig::v4(
+        SignatureType::CertPositive,
+        PublicKeyAlgorithm::RSA,
+        HashAlgorithm::Sha256,
+    );
+    binding.hashed_subpackets = [
+        SubpacketData::SignatureCreationTime(now),
+        SubpacketData::KeyFlags(flags),
+        SubpacketData::IssuerFingerprint(public.fingerprint()),
+    ]
+    .map(|data| Subpacket::regular(data).unwrap())
+    .to_vec();
+    let binding = binding.sign_certification(&key, &public, &Password::empty(), Tag::UserId, &user);
+    let packet = |tag, body: &dyn Fn(&mut Vec<u8>)| {
+        let mut packet = Packet { tag, body: Vec::new() };
+        body(&mut packet.body);
+        packet
+    };
+    let ring = Ring(vec![
+        packet(6, &|body| public.to_writer(body).unwrap()),
+        packet(USER, &|body| user.to_writer(body).unwrap()),
+        packet(SIGNATURE, &|body| binding.as_ref().unwrap().to_writer(body).unwrap()),
+    ]);
+    (key, ring.armored())
+}
+
+#[test]
+fn rsa_keys_have_1024_bits_at_least() {
+    let (key, ring) = rsa(1024);
+    let found = verdict(&signed_by(&key), &ring, Timestamp::now());
+    assert!(found.is_ok(), "{found:?}");
+    let (key, ring) = rsa(1016);
+    let found = verdict(&signed_by(&key), &ring, Timestamp::now()).unwrap_err();
+    let text = "is an RSA key of less than 1024 bits, which is too weak";
+    assert!(found.ends_with(text), "{found}");
 }

@@ -21,12 +21,18 @@ use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{
     PublicKey, PublicSubkey, SecretKey, SecretSubkey, Signature, SignatureType, SignatureVersion, UserId,
 };
-use pgp::types::{EddsaLegacyPublicParams, Fingerprint, KeyDetails, KeyId, KeyVersion, PublicParams, Tag};
+use pgp::ser::Serialize as _;
+use pgp::types::{
+    EddsaLegacyPublicParams, Fingerprint, KeyDetails, KeyId, KeyVersion, PublicParams, RsaPublicParams, Tag,
+};
 
 use super::curves::{Complete, is_supported};
 use super::effort::Effort;
 use super::packets::{self, Malformed, Packet};
 use super::{has_unknown_critical, hex, is_expired, is_over, is_strong, made, timestamp};
+
+/// Bits of the smallest RSA key that GnuPG makes and Flux takes. Smaller ones have been broken.
+const MIN_RSA: u16 = 1024;
 
 /// Why a key must not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +58,9 @@ pub enum Unusable {
     /// Its kind is not known.
     #[error("is of an algorithm or on a curve that is not supported")]
     Algorithm,
+    /// Others than its owner can sign with it.
+    #[error("is an RSA key of less than {MIN_RSA} bits, which is too weak")]
+    Small,
 }
 
 /// A primary key with what belongs to it.
@@ -429,9 +438,19 @@ fn check_algorithm(key: &impl KeyDetails) -> Result<(), Unusable> {
     use PublicParams::{DSA, ECDSA, Ed448, Ed25519, EdDSALegacy, RSA, Unknown};
     match key.public_params() {
         _ if key.algorithm() == PublicKeyAlgorithm::RSAEncrypt => Err(Unusable::NotForSigning),
+        RSA(params) if bits(params) < MIN_RSA => Err(Unusable::Small),
         ECDSA(params) if !is_supported(params) => Err(Unusable::Algorithm),
         EdDSALegacy(EddsaLegacyPublicParams::Unsupported { .. }) | Unknown { .. } => Err(Unusable::Algorithm),
         RSA(_) | DSA(_) | ECDSA(_) | EdDSALegacy(_) | Ed25519(_) | Ed448(_) => Ok(()),
         _ => Err(Unusable::NotForSigning),
+    }
+}
+
+/// The bits of a modulus, which stand before it.
+fn bits(params: &RsaPublicParams) -> u16 {
+    let mut written = Vec::with_capacity(params.write_len());
+    match (params.to_writer(&mut written), written.first_chunk()) {
+        (Ok(()), Some(bits)) => u16::from_be_bytes(*bits),
+        _ => 0,
     }
 }
