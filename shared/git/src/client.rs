@@ -65,6 +65,8 @@ pub struct Request {
     pub may_skip: bool,
     /// Whether submodules are fetched and mounted in the tree, those of submodules too.
     pub submodules: bool,
+    /// Of which submodules files are wanted: those with paths that begin with one of these texts. None means all.
+    pub sparse: Vec<String>,
     /// How long all of it may take. In [`Client::fetch`] the wait for a slot comes on top.
     pub timeout: Duration,
     /// How much the remote may send.
@@ -86,6 +88,7 @@ impl Request {
             observed: None,
             may_skip: false,
             submodules: false,
+            sparse: Vec::new(),
             timeout: Duration::from_secs(60),
             limits: Limits::default(),
             cancel: CancellationToken::new(),

@@ -82,10 +82,9 @@ impl Proxies {
         // The matcher knows the schemes of http alone; ALL_PROXY counts for each of them.
         let intercept = matcher.intercept(&format!("https://{host}:{port}/").parse().ok()?)?;
         let (username, password) = intercept.raw_auth().unwrap_or_default();
-        let address = intercept.uri().to_string();
-        let is_socks = ["socks5://", "socks5h://"]
-            .iter()
-            .any(|scheme| address.starts_with(scheme));
+        // The second word is for programs that resolve names themselves with the first one.
+        let address = intercept.uri().to_string().replacen("socks5h://", "socks5://", 1);
+        let is_socks = address.starts_with("socks5://");
         is_socks
             .then(|| Proxy::new(&address, username, password).ok())
             .flatten()
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_excepted_is_reached_without() {
         let all = ("ALL_PROXY", "socks5h://proxy:1080");
-        let through = Some(("socks5h://proxy:1080/", None));
+        let through = Some(("socks5://proxy:1080/", None));
         let no = ("NO_PROXY", "example.com, 10.0.0.0/8,[2001:db8::1]");
         check(&[all, no], "git.test", through);
         check(&[all, no], "example.com", None);

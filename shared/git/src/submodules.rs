@@ -6,6 +6,8 @@
 //! that names the submodule (same scheme, host and port) and to no other; the authorities to trust and the proxy count for
 //! every submodule, as they tell nobody who asks and as the network is the same for all of them.
 //!
+//! Of a part of a tree only those submodules are fetched that reach into it.
+//!
 //! As for git, an entry of `.gitmodules` without a submodule in the tree, or one with `update = none`, counts for nothing; a
 //! submodule without an entry stays an empty directory.
 
@@ -53,6 +55,7 @@ pub fn mount(
         means,
         stop,
         allowance,
+        sparse: &request.sparse,
         count: 0,
     };
     operation.mount(request, tree, "", 1)
@@ -62,6 +65,7 @@ struct Operation<'a> {
     means: &'a Means,
     stop: &'a Stop,
     allowance: &'a Allowance,
+    sparse: &'a [String],
     count: usize,
 }
 
@@ -75,6 +79,9 @@ impl Operation<'_> {
             let Some(id) = pinned(tree, &path).map_err(|detail| refused(&shown, &detail))? else {
                 continue;
             };
+            if !is_wanted(self.sparse, &shown) {
+                continue;
+            }
             if depth > MAX_DEPTH {
                 return Err(refused(
                     &shown,
@@ -97,6 +104,13 @@ impl Operation<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a file of the submodule at this path may begin with one of these texts.
+fn is_wanted(sparse: &[String], path: &str) -> bool {
+    let directory = format!("{path}/");
+    let leads_there = |text: &String| directory.starts_with(text.as_str()) || text.starts_with(&directory);
+    sparse.is_empty() || sparse.iter().any(leads_there)
 }
 
 fn refused(path: &str, detail: &str) -> Error {
@@ -301,6 +315,28 @@ mod tests {
             Err("its URL \"ssh://-oProxyCommand=id/x\" is refused"),
         );
         check_remote("https://host/a\nb", Err("its URL \"https://host/a\\nb\" is refused"));
+    }
+
+    #[test]
+    fn submodules_are_wanted_where_files_of_theirs_may_be() {
+        let wanted = |texts: &[&str]| {
+            let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+            is_wanted(&texts, "mods/inner")
+        };
+        for texts in [
+            &[][..],
+            &[""],
+            &["mods"],
+            &["mods/in"],
+            &["mods/inner/"],
+            &["mods/inner/a/b"],
+            &["x", "m"],
+        ] {
+            assert!(wanted(texts), "{texts:?}");
+        }
+        for texts in [&["deploy"][..], &["mods/innermost"], &["inner"]] {
+            assert!(!wanted(texts), "{texts:?}");
+        }
     }
 
     #[test]

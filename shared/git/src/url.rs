@@ -76,6 +76,9 @@ impl RemoteUrl {
             shown: shown.clone(),
             detail,
         };
+        if let Some(fault) = fault(text) {
+            return Err(refuse(fault.to_owned()));
+        }
         let mut bare = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
         let scheme = match bare.scheme() {
             "http" => Scheme::Http,
@@ -87,7 +90,7 @@ impl RemoteUrl {
                 )));
             }
         };
-        if bare.host_str().is_none_or(str::is_empty) {
+        if names_no_host(text) || bare.host_str().is_none_or(str::is_empty) {
             return Err(refuse("it names no host".to_owned()));
         }
         let username = decode(bare.username());
@@ -324,6 +327,28 @@ pub fn redact(text: &str) -> String {
     format!("{}***{host}", &text[..text.len() - rest.len()])
 }
 
+/// What no address has, although a parser made for what people type into browsers makes something of it: perhaps another
+/// address than the one that was meant. The text gives nothing of the URL away.
+pub(crate) fn fault(text: &str) -> Option<&'static str> {
+    let place = text.split(['?', '#']).next().unwrap_or_default();
+    let mut escapes = place.split('%').skip(1);
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if text.bytes().any(|byte| byte.is_ascii_control()) {
+        Some("it holds a control character")
+    } else if place.contains('\\') {
+        Some("it holds a backslash")
+    } else if !escapes.all(is_escape) {
+        Some("it holds a '%' that two hexadecimal digits do not follow")
+    } else {
+        None
+    }
+}
+
+/// Whether nothing stands where a host should; the next word would be taken for one.
+pub(crate) fn names_no_host(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/'))
+}
+
 /// Percent-decoded text.
 pub(crate) fn decode(part: &str) -> String {
     let mut bytes = Vec::with_capacity(part.len());
@@ -384,19 +409,23 @@ mod tests {
             "https://host/a@b.git",
             Ok(["https://host/a@b.git", "https://host/a@b.git", "", ""]),
         );
-        // All of these are one to who reads URLs.
-        for text in [
-            "https:alice:s3cret@host/a",
-            "https:\\\\alice:s3cret@host\\a",
-            "ht\ntps:/\t/alice:s3\rcret@host/a",
-            "https://alice:s3cret@host\\a",
-        ] {
-            check(text, Ok(["https://host/a", "https://***@host/a", "alice", "s3cret"]));
-        }
         check(
-            "https://:s3cret@host\\a@other/x",
-            Ok(["https://host/a@other/x", "https://***@host/a@other/x", "", "s3cret"]),
+            "https:alice:s3cret@host/a",
+            Ok(["https://host/a", "https://***@host/a", "alice", "s3cret"]),
         );
+        // To a browser all of these would be the same.
+        for (text, shown, fault) in [
+            ("https:\\\\alice:s3cret@host\\a", "https:\\\\***@host\\a", "a backslash"),
+            (
+                "ht\ntps:/\t/alice:s3\rcret@host/a",
+                "ht\ntps:/\t/***@host/a",
+                "a control character",
+            ),
+            ("https://alice:s3cret@host\\a", "https://***@host\\a", "a backslash"),
+            ("https://:s3cret@host\\a@other/x", "https://***@other/x", "a backslash"),
+        ] {
+            check(text, Err(&format!("failed to parse url '{shown}': it holds {fault}")));
+        }
     }
 
     #[test]
@@ -417,7 +446,28 @@ mod tests {
             "https:a:b@host:port",
             Err("failed to parse url 'https:***@host:port': invalid port number"),
         );
-        check("https://", Err("failed to parse url 'https://': empty host"));
+        for (text, fault) in [
+            ("https://", "empty host"),
+            ("https:///host/x", "it names no host"),
+            ("ssh://", "it names no host"),
+            ("https://host\\a/x", "it holds a backslash"),
+            ("https://host/x\n", "it holds a control character"),
+            ("https://ho\tst/x", "it holds a control character"),
+            (
+                "https://host/%zz",
+                "it holds a '%' that two hexadecimal digits do not follow",
+            ),
+            (
+                "https://host/x%4",
+                "it holds a '%' that two hexadecimal digits do not follow",
+            ),
+        ] {
+            check(text, Err(&format!("failed to parse url '{text}': {fault}")));
+        }
+        check(
+            "https://a:b%@host/x",
+            Err("failed to parse url 'https://***@host/x': it holds a '%' that two hexadecimal digits do not follow"),
+        );
         check(
             "git@host:x/y",
             Err("failed to parse url 'git@host:x/y': relative URL without a base"),

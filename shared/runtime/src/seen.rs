@@ -22,7 +22,6 @@ pub(crate) enum News<K: Object> {
 }
 
 /// What of an object decides whether it is woken.
-#[derive(PartialEq)]
 struct State {
     uid: Option<String>,
     generation: Option<i64>,
@@ -30,6 +29,15 @@ struct State {
     deleting: bool,
     /// Objects that cannot be decoded are told about again when they change.
     undecodable: Option<String>,
+}
+
+impl State {
+    /// Whether the step to another state is no news. An annotation that is taken away asks for nothing.
+    fn leads_quietly_to(&self, now: &State) -> bool {
+        let is_asked = now.requested.is_some() && now.requested != self.requested;
+        let rest = |state: &State| (state.generation, state.deleting);
+        !is_asked && self.uid == now.uid && rest(self) == rest(now) && self.undecodable == now.undecodable
+    }
 }
 
 /// Every object that is there, as far as the watch knows.
@@ -81,7 +89,14 @@ impl<K: Object> Seen<K> {
         let (reference, now) = (ObjectRef::from(&object), state(&object));
         let mut news = Vec::new();
         match self.states.insert(reference.clone(), now) {
-            Some(before) if Some(&before) == self.states.get(&reference) => return news,
+            Some(before)
+                if self
+                    .states
+                    .get(&reference)
+                    .is_some_and(|now| before.leads_quietly_to(now)) =>
+            {
+                return news;
+            }
             Some(before) if before.uid != object.uid() => news.push(gone_news(reference.clone(), before)),
             _ => {}
         }
@@ -217,6 +232,28 @@ mod tests {
             ],
             &["wake a", "gone apps/a 1", "wake a", "gone apps/a 2"],
         );
+    }
+
+    #[test]
+    fn a_request_wakes_when_it_is_made_and_not_when_it_is_taken_away() {
+        let asked = |value: Option<&str>| {
+            let mut object = GitRepository::new("a", Default::default());
+            object.metadata.uid = Some("1".into());
+            let pair = |value: &str| (api::meta::key::REQUESTED_AT.to_owned(), value.to_owned());
+            object.metadata.annotations = value.map(|value| [pair(value)].into());
+            Event::Apply(Entry::Decoded(Arc::new(object)))
+        };
+        let wakes = |values: &[Option<&str>], expected: usize| {
+            check(
+                values.iter().map(|value| asked(*value)).collect(),
+                &vec!["wake a"; expected],
+            );
+        };
+        wakes(&[Some("1"), Some("1")], 1);
+        wakes(&[None, Some("1"), Some("2")], 3);
+        wakes(&[Some("1"), None], 1);
+        wakes(&[Some("1"), None, Some("1")], 2);
+        wakes(&[None, Some("")], 2);
     }
 
     #[test]

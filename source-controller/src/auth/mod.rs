@@ -47,12 +47,16 @@ impl Authenticator {
         }
     }
 
-    /// The credentials with which an object's repository is asked, and the proxy on the way there.
+    /// The credentials with which an object's repository is asked, on the way through this proxy.
     ///
     /// # Errors
     /// A Secret is missing or does not say what it should, or a provider gives nothing.
-    pub async fn credentials(&self, object: &GitRepository, remote: &RemoteUrl) -> Result<Credentials, Failure> {
-        let proxy = self.proxy(object).await?;
+    pub async fn credentials(
+        &self,
+        object: &GitRepository,
+        remote: &RemoteUrl,
+        proxy: Option<Proxy>,
+    ) -> Result<Credentials, Failure> {
         let (name, data) = self.secret(object).await?;
         let of_secret = secret::credentials(remote, &data).map_err(|error| failure(error, remote, &name))?;
         let way = Credentials { proxy, ..of_secret };
@@ -95,7 +99,11 @@ impl Authenticator {
         object.spec.service_account_name.is_some() && !self.allows_accounts
     }
 
-    async fn proxy(&self, object: &GitRepository) -> Result<Option<Proxy>, proxy::Error> {
+    /// The proxy on the way to an object's repository, if it names one.
+    ///
+    /// # Errors
+    /// Its Secret is missing or does not say where it is.
+    pub async fn proxy(&self, object: &GitRepository) -> Result<Option<Proxy>, proxy::Error> {
         let Some(reference) = &object.spec.proxy_secret_ref else {
             return Ok(None);
         };
@@ -130,13 +138,15 @@ impl Authenticator {
 
 /// What follows from a Secret that does not say what it should; `secret` is its namespace and name.
 fn failure(error: secret::Error, remote: &RemoteUrl, secret: &str) -> Failure {
+    let git = |text: String| Failure::from(client::Error::Failed(text));
     match error {
         secret::Error::SshKey(ssh::Error::Encrypted) => Failure::EncryptedKey(secret.to_owned()),
-        // Flux looks at certificates when it connects, so it says this where the connection would fail.
-        secret::Error::Certificate(error) => {
-            client::Error::Failed(format!("unable to clone '{remote}': {error}")).into()
-        }
-        other => Failure::Credentials(other),
+        // Flux looks at the values when it connects, so it says this where the connection would fail.
+        secret::Error::SshKey(error) => git(format!("unable to construct auth method with options: {error}")),
+        secret::Error::Certificate(error) => git(format!("unable to clone '{remote}': {error}")),
+        secret::Error::Unsendable(..) => git(format!("unable to clone '{remote}': {error}")),
+        secret::Error::BasicAndBearer => git(error.to_string()),
+        missing @ (secret::Error::PasswordAlone(_) | secret::Error::SshKeyMissing(_)) => Failure::Credentials(missing),
     }
 }
 

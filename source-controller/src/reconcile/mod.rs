@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use api::Duration;
+use api::meta::FINALIZER;
 use api::meta::key::REQUESTED_AT;
 use api::meta::reason::{GARBAGE_COLLECTION_FAILED, GARBAGE_COLLECTION_SUCCEEDED, PATCH_OPERATION_FAILED};
 use api::source::{Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus};
@@ -41,7 +42,7 @@ use crate::metrics::Fetches;
 use crate::storage::Storage;
 use crate::storage::path::Place;
 use crate::verify::needs::Memory;
-use conclude::{Again, Draft, conclude, conclude_suspended, trace};
+use conclude::{Again, Draft, conclude, conclude_deleted, conclude_suspended, trace};
 use failure::Failure;
 
 /// The field manager of everything written here.
@@ -205,7 +206,8 @@ impl GitRepositories {
     }
 
     async fn delete(&self, object: &GitRepository) -> Next {
-        if !finalizer::present(object) {
+        let is_held_by_others = object.finalizers().iter().any(|name| name != FINALIZER);
+        if !finalizer::present(object) && !is_held_by_others {
             return Next::Event;
         }
         let (storage, place) = (Arc::clone(&self.storage), place(object));
@@ -222,6 +224,14 @@ impl GitRepositories {
                 let message = format!("garbage collection for deleted resource failed: {error}");
                 self.recorder.tell(object, warning(GARBAGE_COLLECTION_FAILED, message));
                 return Next::Backoff;
+            }
+        }
+        if is_held_by_others {
+            let mut report = self.ledger.begin(object);
+            let requested = object.annotations().get(REQUESTED_AT).map(String::as_str);
+            conclude_deleted(&mut draft(&mut report), requested);
+            if let Err(error) = report.write().await {
+                return self.not_written(object, &error);
             }
         }
         match finalizer::remove(&self.client, MANAGER, object).await {

@@ -16,6 +16,7 @@ use super::conclude::{Start, Synced, begin, is_retry, trace};
 use super::failure::Failure;
 use super::verification::Trust;
 use super::{DEFAULT_TIMEOUT, GitRepositories, blocking, draft, is_built_as_wanted, labels, place, record, warning};
+use crate::checkout;
 use crate::include;
 use crate::reference;
 use crate::storage::Integrity;
@@ -40,8 +41,9 @@ impl GitRepositories {
             show(report).await;
         }
         draft(report).forget_refusal();
+        let proxy = self.authenticator.proxy(object).await?;
         let remote = RemoteUrl::parse(&object.spec.url)?;
-        let credentials = self.authenticator.credentials(object, &remote).await?;
+        let credentials = self.authenticator.credentials(object, &remote, proxy).await?;
         let included = self.included(object, report, is_retry).await?;
         let reference = reference::wanted(object.spec.reference.as_ref());
         let by_name = reference::is_polled_by_name(&reference);
@@ -57,6 +59,7 @@ impl GitRepositories {
             timeout: object.spec.timeout.unwrap_or(DEFAULT_TIMEOUT).std(),
             limits: self.limits,
             submodules: object.spec.recurse_submodules,
+            sparse: checkout::Sparse::new(&object.spec.sparse_checkout).prefixes(),
             ..client::Request::new(remote, reference.clone())
         };
         let cost = request.cost.clone();

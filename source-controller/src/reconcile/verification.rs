@@ -143,7 +143,7 @@ fn lightweight<'a>(reference: &'a Reference, commit: &'a Commit) -> Option<&'a s
     match reference {
         Reference::Tag(tag) => Some(tag),
         Reference::SemVer(_) => commit.revision.name(),
-        Reference::Name(name) => {
+        Reference::Name(name) | Reference::Commit { name: Some(name), .. } => {
             let tag = name.strip_prefix("refs/tags/")?;
             Some(tag.strip_suffix("^{}").unwrap_or(tag))
         }

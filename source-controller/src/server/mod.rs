@@ -17,8 +17,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, LAST_MODIFIED, RANGE,
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -132,6 +132,16 @@ impl Facts {
         }
     }
 
+    /// Whether the client wants a file that was here once, and not this one.
+    fn is_another(&self, headers: &HeaderMap) -> bool {
+        match text(headers, IF_MATCH) {
+            Some(tags) => !tags.split(',').map(str::trim).any(|tag| tag == "*" || tag == self.etag),
+            None => text(headers, IF_UNMODIFIED_SINCE)
+                .and_then(seconds)
+                .is_some_and(|since| self.modified > since),
+        }
+    }
+
     /// The range that is asked for, if ranges still make sense to the client.
     fn range(&self, headers: &HeaderMap) -> Range {
         let unchanged = match text(headers, IF_RANGE) {
@@ -191,6 +201,10 @@ fn answer(method: &Method, headers: &HeaderMap, mut opened: Opened) -> Response 
     let mut response = Response::new(Body::empty());
     set(&mut response, ETAG, &facts.etag);
     set(&mut response, LAST_MODIFIED, &facts.date);
+    if facts.is_another(headers) {
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        return response;
+    }
     if facts.is_known(headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
@@ -355,6 +369,12 @@ mod tests {
             ("if-modified-since", date, 304),
             ("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT", 200),
             ("if-modified-since", "nonsense", 200),
+            ("if-match", tag, 200),
+            ("if-match", "*", 200),
+            ("if-match", "\"other\"", 412),
+            ("if-unmodified-since", date, 200),
+            ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT", 412),
+            ("if-unmodified-since", "nonsense", 200),
         ] {
             assert_eq!(
                 ask(&router, "GET", FILE, &[(name, value)]).await.0,

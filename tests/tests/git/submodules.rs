@@ -57,6 +57,37 @@ fn nested_submodules_are_mounted_at_the_pinned_commits() -> Result<()> {
 }
 
 #[test]
+fn submodules_outside_of_the_wanted_part_are_not_fetched() -> Result<()> {
+    let (stage, server) = (Stage::new()?, GitServer::start()?);
+    let (app, lib) = (server.create("app")?, server.create("lib")?);
+    let id = lib.commit_files("one", &[("l", "1")])?;
+    app.commit_files("one", &[("a", "1")])?;
+    pin(&app, "vendor/lib", "../lib.git", &id)?;
+    let asked = |texts: &[&str]| -> Result<usize> {
+        let before = server.seen("lib").len();
+        let request = Request {
+            sparse: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..with_submodules(request(app.url())?)
+        };
+        stage.get(&request).map_err(anyhow::Error::msg)?;
+        Ok(server.seen("lib").len() - before)
+    };
+    for outside in [&["apps"][..], &["vendor/library"], &["a", "lib"]] {
+        assert_eq!(asked(outside)?, 0, "{outside:?}");
+    }
+    for inside in [
+        &["vendor"][..],
+        &["vendor/l"],
+        &["apps", "vendor/lib/below/"],
+        &[""],
+        &[],
+    ] {
+        assert!(asked(inside)? > 0, "{inside:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_submodule_that_is_there_already_is_not_fetched_again() -> Result<()> {
     let (server, directory) = (GitServer::start()?, tempfile::tempdir()?);
     let stage = Stage::keeping(directory.path())?;

@@ -63,11 +63,11 @@ async fn a_bearer_token_opens() -> Result<()> {
         "twice",
         &twice,
         json!({"secretRef": {"name": "token"}}),
-        "AuthenticationFailed",
+        "GitOperationFailed",
     )
     .await?;
     let text = "basic auth and bearer token cannot be set at the same time";
-    assert_eq!(said, format!("failed to configure authentication options: {text}"));
+    assert_eq!(said, format!("failed to checkout and determine revision: {text}"));
     Ok(())
 }
 
@@ -228,6 +228,20 @@ async fn a_key_opens_over_ssh_and_submodules_come_along() -> Result<()> {
         said.contains("ssh: handshake failed: knownhosts: key is unknown: "),
         "{said}"
     );
+    // What cannot be read shows where it would be used.
+    s.namespace
+        .secret("junk", &[("identity", "junk"), ("known_hosts", hosts.as_str())])
+        .await?;
+    let said = failed(
+        &s,
+        "junk",
+        app.url(),
+        json!({"secretRef": {"name": "junk"}}),
+        "GitOperationFailed",
+    )
+    .await?;
+    let text = "failed to checkout and determine revision: unable to construct auth method with options: ";
+    assert!(said.starts_with(text), "{said}");
     let said = failed(&s, "nobody", app.url(), json!({}), "AuthenticationFailed").await?;
     let text = "invalid 'ssh' auth option: 'identity' is required";
     assert_eq!(said, format!("failed to configure authentication options: {text}"));

@@ -166,3 +166,36 @@ async fn an_object_that_others_hold_while_it_is_deleted_is_left_alone() -> Resul
     s.namespace.patch::<GitRepository>("held", release).await?;
     s.namespace.wait_gone::<GitRepository>("held").await
 }
+
+#[tokio::test]
+async fn an_object_that_others_hold_after_its_files_are_gone_says_so() -> Result<()> {
+    let s = builder("held-later").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let artifact = stored(&s, "app", repo.url(), json!({})).await?;
+    let object: GitRepository = s.namespace.get("app").await?;
+    let finalizers = [
+        object.metadata.finalizers.unwrap_or_default(),
+        vec!["example.test/hold".to_owned()],
+    ]
+    .concat();
+    let hold = json!({"metadata": {"finalizers": finalizers}});
+    s.namespace.patch::<GitRepository>("app", hold).await?;
+    s.namespace.delete::<GitRepository>("app").await?;
+    let held = |object: &GitRepository| object.metadata.finalizers == Some(vec!["example.test/hold".to_owned()]);
+    let object: GitRepository = s.namespace.wait("app", "let go", held).await?;
+    assert_eq!(get(&artifact.url).await?.status(), 404);
+    let status = object.status.context("no status")?;
+    assert!(status.artifact.is_none(), "{status:?}");
+    assert_eq!(status.observed_generation, object.metadata.generation);
+    let asked = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}});
+    s.namespace.patch::<GitRepository>("app", asked).await?;
+    let handled = |object: &GitRepository| {
+        let status = object.status.as_ref();
+        status.and_then(|status| status.last_handled_reconcile_at.as_deref()) == Some("now")
+    };
+    s.namespace.wait("app", "the request to be handled", handled).await?;
+    let release = json!({"metadata": {"finalizers": null}});
+    s.namespace.patch::<GitRepository>("app", release).await?;
+    s.namespace.wait_gone::<GitRepository>("app").await
+}

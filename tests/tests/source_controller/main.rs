@@ -13,6 +13,7 @@
 //! | suspended and resumed | `life::a_suspended_object_rests_and_keeps_its_artifact` |
 //! | deleted, also while suspended, also without artifact | `life::a_deleted_object_takes_its_files_along` |
 //! | deleted with the finalizer of somebody else alone | `life::an_object_that_others_hold_while_it_is_deleted_is_left_alone` |
+//! | deleted with the finalizer of somebody else beside ours | `life::an_object_that_others_hold_after_its_files_are_gone_says_so` |
 //! | whatever it says | `bad_input::whatever_objects_say_each_is_answered` |
 //! | not even readable | `bad_input::an_object_that_cannot_be_decoded_does_not_stop_the_others` |
 //!

@@ -136,7 +136,10 @@ async fn references_that_are_not_there_are_named() -> Result<()> {
     let repo = s.git.create("app")?;
     repo.commit_files("one", &[("version", "1")])?;
     repo.tag("v1.0.0")?;
+    repo.git(&["tag", "--annotate", "--message", "two", "v2.0.0"])?;
+    repo.git(&["push", "--quiet", "origin", "refs/tags/v2.0.0"])?;
     let (url, none) = (repo.url(), "0123456789012345678901234567890123456789");
+    let (tag, tree) = (repo.id("v2.0.0")?, repo.id("HEAD^{tree}")?);
     for (name, reference, text) in [
         (
             "branch",
@@ -182,6 +185,16 @@ async fn references_that_are_not_there_are_named() -> Result<()> {
             "short",
             json!({"commit": "abc"}),
             "unable to resolve commit object for 'abc': object not found".into(),
+        ),
+        (
+            "hash-of-a-tag",
+            json!({"commit": tag}),
+            format!("unable to resolve commit object for '{tag}': object not found"),
+        ),
+        (
+            "hash-of-a-tree",
+            json!({"commit": tree, "branch": "main"}),
+            format!("unable to resolve commit object for '{tree}': object not found"),
         ),
     ] {
         let message = failed(&s, name, url, json!({ "ref": reference }), "GitOperationFailed").await?;

@@ -178,6 +178,10 @@ async fn a_tag_that_is_to_be_verified_has_to_be_there_and_signed() -> Result<()>
     )
     .await?;
     assert_eq!(said, "cannot verify signature of tag 'v1.0.0' since it is not signed");
+    // A commit that is told by its hash leads through no tag, whatever name it goes by.
+    let named = json!({"commit": repo.head()?, "name": "refs/tags/v1.0.0"});
+    let said = failed(&s, "named", repo.url(), verify(named, "Tag"), "InvalidGitObject").await?;
+    assert_eq!(said, "cannot verify signature of tag 'v1.0.0' since it is not signed");
     repo.git(&["tag", "--sign", "--message", "two", "v2.0.0"])?;
     repo.git(&["push", "--quiet", "origin", "refs/tags/v2.0.0"])?;
     stored(&s, "signed", repo.url(), verify(json!({"semver": ">=2"}), "Tag")).await?;

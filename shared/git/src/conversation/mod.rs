@@ -290,7 +290,12 @@ impl<'a> Conversation<'a> {
                 objects
             }
         };
-        self.commit(objects, id, "", revision)
+        // The hash of a tag is not that of its commit, and the revision would name what is no commit.
+        match commit_facts(&mut objects.reader(), id) {
+            Ok(Some(facts)) if facts.id == id => self.commit(objects, id, "", revision),
+            Ok(_) => Err(unknown()),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     fn is_unknown_to_git(&self, error: &Error) -> bool {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use crate::url::{decode, redact};
+use crate::url::{decode, fault, names_no_host, redact};
 
 /// No address is longer, in bytes.
 pub const MAX_ADDRESS: usize = 2048;
@@ -76,15 +76,20 @@ impl Proxy {
             shown: redact(address),
             detail,
         };
+        if let Some(fault) = fault(address) {
+            return Err(refuse(fault.to_owned()));
+        }
+        if address.trim() != address {
+            return Err(refuse("it begins or ends with a blank".to_owned()));
+        }
         let mut url = Url::parse(address).map_err(|error| refuse(error.to_string()))?;
         let kind = match url.scheme() {
             "http" => Kind::Http,
             "https" => Kind::Https,
-            // The second word is for programs that resolve names themselves with the first one.
-            "socks5" | "socks5h" => Kind::Socks5,
+            "socks5" => Kind::Socks5,
             other => return Err(Error::Scheme(other.to_owned())),
         };
-        if url.host_str().is_none_or(str::is_empty) {
+        if names_no_host(address) || url.host_str().is_none_or(str::is_empty) {
             return Err(refuse("it names no host".to_owned()));
         }
         let in_address = (decode(url.username()), decode(url.password().unwrap_or_default()));
@@ -237,6 +242,14 @@ mod tests {
         check("proxy", ("", ""), Err(text));
         let text = "failed to parse proxy address 'socks5://': it names no host";
         check("socks5://", ("", ""), Err(text));
+        let text = "failed to parse proxy address 'http:///proxy': it names no host";
+        check("http:///proxy", ("", ""), Err(text));
+        let text = "proxy URL must use one of the supported schemes (http, https, socks5), got 'socks5h'";
+        check("socks5h://proxy:1080", ("", ""), Err(text));
+        let text = "failed to parse proxy address ' http://***@proxy': it begins or ends with a blank";
+        check(" http://u:s3cret@proxy", ("", ""), Err(text));
+        let text = "failed to parse proxy address 'http://***@proxy\n': it holds a control character";
+        check("http://u:s3cret@proxy\n", ("", ""), Err(text));
         let text = "the user name and the password for a socks5 proxy have at most 255 bytes each";
         check("socks5://proxy", ("me", &"x".repeat(256)), Err(text));
     }

@@ -15,6 +15,7 @@ use api::meta::reason::{
     PROGRESSING_WITH_RETRY, SUCCEEDED,
 };
 use api::source::{Artifact, GitRepositoryStatus};
+use artifact::Revision;
 use jiff::Timestamp;
 use runtime::conditions::{self, Setting, Verdict};
 use runtime::events::{Notice, Severity};
@@ -76,6 +77,13 @@ impl Draft<'_> {
         self.set(RECONCILING, Verdict::True, PROGRESSING, message);
     }
 
+    /// Who asked has been answered. An empty value is none: the field is absent then.
+    fn handled(&mut self, requested: Option<&str>) {
+        if let Some(requested) = requested {
+            self.status.last_handled_reconcile_at = Some(requested.to_owned()).filter(|value| !value.is_empty());
+        }
+    }
+
     /// A revision was fetched that there is no artifact for.
     pub fn found_new_revision(&mut self, revision: &str) {
         let message = format!("new upstream revision '{revision}'");
@@ -107,6 +115,21 @@ impl Draft<'_> {
         let message = format!("building artifact: {why}");
         self.set(RECONCILING, Verdict::True, PROGRESSING, &message);
         self.set(READY, Verdict::Unknown, PROGRESSING, &message);
+    }
+
+    /// Nothing is done for this generation, and there is nothing more to do.
+    fn rest(&mut self) {
+        self.remove(STALLED);
+        if self.status.conditions.is_empty() {
+            return;
+        }
+        // What was under way goes on when the object does.
+        let going_on = conditions::get(&self.status.conditions, RECONCILING).map(|c| c.message.clone());
+        if let Some(message) = going_on {
+            self.set(RECONCILING, Verdict::True, PROGRESSING_WITH_RETRY, &message);
+        }
+        self.status.observed_generation = Some(self.generation);
+        self.sum_up();
     }
 
     /// `Ready` from the other conditions.
@@ -192,7 +215,8 @@ pub fn begin(draft: &mut Draft<'_>, start: Start<'_>) -> bool {
     let generation = draft.generation;
     let is_retry = is_retry(draft.status, generation);
     let is_new = observed != generation && !is_retry;
-    let is_asked = start.requested != draft.status.last_handled_reconcile_at.as_deref() && start.requested.is_some();
+    let handled = draft.status.last_handled_reconcile_at.as_deref().unwrap_or_default();
+    let is_asked = start.requested.is_some_and(|requested| requested != handled);
     let is_first = draft.status.artifact.is_none() && !is_retry;
     let told = is_new || is_asked || is_first || start.has_disappeared;
     draft.remove(STORAGE_OPERATION_FAILED);
@@ -258,9 +282,7 @@ pub fn conclude(
     requested: Option<&str>,
     outcome: &Result<Synced, Failure>,
 ) -> Conclusion {
-    if let Some(requested) = requested {
-        draft.status.last_handled_reconcile_at = Some(requested.to_owned());
-    }
+    draft.handled(requested);
     match outcome {
         Ok(synced) => {
             draft.forget_staleness();
@@ -303,7 +325,7 @@ fn succeed(draft: &mut Draft<'_>) {
         draft.remove(kind);
     }
     if let Some(artifact) = &draft.status.artifact {
-        let message = format!("stored artifact for revision '{}'", artifact.revision);
+        let message = format!("stored artifact for revision '{}'", shown(artifact));
         draft.set(ARTIFACT_IN_STORAGE, Verdict::True, SUCCEEDED, &message);
     }
     draft.status.observed_generation = Some(draft.generation);
@@ -347,14 +369,20 @@ fn fail(draft: &mut Draft<'_>, failure: &Failure) -> Again {
 
 /// A suspended object: what was said stays said, for this generation too.
 pub fn conclude_suspended(draft: &mut Draft<'_>, requested: Option<&str>) {
-    if let Some(requested) = requested {
-        draft.status.last_handled_reconcile_at = Some(requested.to_owned());
-    }
-    draft.remove(STALLED);
-    if !draft.status.conditions.is_empty() {
-        draft.status.observed_generation = Some(draft.generation);
-        draft.sum_up();
-    }
+    draft.handled(requested);
+    draft.rest();
+}
+
+/// An object that is being deleted, and stays for somebody else's sake: its artifact is gone.
+pub fn conclude_deleted(draft: &mut Draft<'_>, requested: Option<&str>) {
+    draft.handled(requested);
+    draft.status.artifact = None;
+    draft.rest();
+}
+
+/// An artifact's revision as it is written today; what older controllers have stored may read otherwise.
+fn shown(artifact: &Artifact) -> String {
+    Revision::parse(&artifact.revision).map_or_else(|| artifact.revision.clone(), |revision| revision.to_string())
 }
 
 fn good_news(status: &GitRepositoryStatus, before: &GitRepositoryStatus, synced: Synced) -> Vec<Notice> {
@@ -366,7 +394,7 @@ fn good_news(status: &GitRepositoryStatus, before: &GitRepositoryStatus, synced:
         Synced::Unmoved { by_name: true } => {
             let text = format!(
                 "no changes since last reconciliation: observed revision '{}'",
-                artifact.revision
+                shown(artifact)
             );
             notices.push(trace(GIT_OPERATION_SUCCEEDED, text));
         }

@@ -297,6 +297,70 @@ fn a_suspended_object_says_what_it_said_for_the_new_generation() {
 }
 
 #[test]
+fn what_a_suspended_object_had_under_way_goes_on_later() {
+    let mut object = Object::new();
+    object.run(None, None, Err(down()));
+    object.generation = 2;
+    conclude_suspended(&mut object.draft(), None);
+    object.check(
+        2,
+        &[
+            "Reconciling=True ProgressingWithRetry: building artifact",
+            &format!("Ready=False GitOperationFailed: {DOWN}"),
+            &format!("FetchFailed=True GitOperationFailed: {DOWN} (older)"),
+        ],
+    );
+}
+
+#[test]
+fn an_object_that_goes_and_is_held_by_others_has_no_artifact_any_more() {
+    let mut object = Object::new();
+    conclude_deleted(&mut object.draft(), None);
+    object.check(-1, &[]);
+    object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+    object.generation = 2;
+    conclude_deleted(&mut object.draft(), Some("now"));
+    assert_eq!(object.status.artifact, None);
+    assert_eq!(object.status.last_handled_reconcile_at.as_deref(), Some("now"));
+    object.check(
+        2,
+        &[
+            &format!("Ready=True Succeeded: {STORED}"),
+            &format!("ArtifactInStorage=True Succeeded: {STORED} (older)"),
+        ],
+    );
+}
+
+#[test]
+fn an_empty_request_is_answered_by_an_absent_field() {
+    let mut object = Object::new();
+    object.run(Some("now"), Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
+    let (told, ..) = object.run(Some(""), None, Ok(Synced::Unmoved { by_name: true }));
+    assert_eq!((told, object.status.last_handled_reconcile_at.as_deref()), (true, None));
+    let (told, ..) = object.run(Some(""), None, Ok(Synced::Unmoved { by_name: true }));
+    assert!(!told);
+}
+
+#[test]
+fn a_revision_of_an_older_controller_is_told_as_it_is_written_today() {
+    let commit = "a".repeat(40);
+    let mut object = Object::new();
+    let old = artifact(&format!("main/{commit}"), "sha256:1");
+    object.run(None, Some(old), Ok(Synced::Stored));
+    let (_, events, _) = object.run(None, None, Ok(Synced::Unmoved { by_name: true }));
+    let text = format!("stored artifact for revision 'main@sha1:{commit}'");
+    object.check(
+        1,
+        &[
+            &format!("Ready=True Succeeded: {text}"),
+            &format!("ArtifactInStorage=True Succeeded: {text}"),
+        ],
+    );
+    let text = format!("no changes since last reconciliation: observed revision 'main@sha1:{commit}'");
+    assert_eq!(events, [format!("Info GitOperationSucceeded: {text}")]);
+}
+
+#[test]
 fn an_artifact_that_cannot_be_renewed_says_since_when_and_nothing_else_changes() {
     let mut object = Object::new();
     object.run(None, Some(artifact(MAIN, "sha256:1")), Ok(Synced::Stored));
