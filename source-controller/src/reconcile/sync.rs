@@ -10,6 +10,7 @@ use artifact::Revision;
 use git::RemoteUrl;
 use git::client::{self, Cost, Found};
 use kube::ResourceExt;
+use runtime::conditions::Verdict;
 use runtime::report::Report;
 
 use super::conclude::{Start, Synced, begin, is_retry, trace};
@@ -183,14 +184,18 @@ impl GitRepositories {
             let found = self.objects.get(&namespace, name)?;
             Some(self.ledger.status(&found).artifact)
         })?;
+        // The wait is over, so what follows is more than another try.
+        let has_come = report.is(INCLUDE_UNAVAILABLE, Verdict::True);
         draft(report).remove(INCLUDE_UNAVAILABLE);
         if include::has_moved(report.status(), &included) {
             let had_others = !report.status().included_artifacts.is_empty();
             draft(report).found_other_includes();
-            if had_others && !is_retry {
+            if had_others && (has_come || !is_retry) {
                 draft(report).outdated_by_includes();
                 show(report).await;
                 draft(report).remove(ARTIFACT_OUTDATED);
+            } else if has_come {
+                show(report).await;
             }
         }
         Ok(included)

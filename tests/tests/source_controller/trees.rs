@@ -41,7 +41,16 @@ async fn what_is_included_is_waited_for_and_followed() -> Result<()> {
     let event = s.namespace.wait_event::<GitRepository>("app", "NotFound").await?;
     assert_eq!(event.type_.as_deref(), Some("Normal"));
     // Nobody looks again within the hour: the artifact itself wakes who waits for it.
-    let library = stored(&s, "lib", lib.url(), json!({})).await?;
+    s.git.set_fault("app", Fault::Slow(Duration::from_secs(1)));
+    let goes_on =
+        |object: &GitRepository| conditions(object) == ["Reconciling=True Progressing", "Ready=Unknown Progressing"];
+    let (going_on, library) = tokio::join!(
+        s.namespace.wait("app", "say that it goes on", goes_on),
+        stored(&s, "lib", lib.url(), json!({}))
+    );
+    let (going_on, library) = (going_on?, library?);
+    let text = "building artifact: included artifacts differ from last observed includes";
+    assert_eq!(message(&going_on)?, text);
     let object: GitRepository = s.namespace.wait_ready("app").await?;
     let first = artifact(&object)?;
     assert_eq!(included(&object), [library.digest.as_str(); 2]);
