@@ -238,6 +238,19 @@ impl Controllers {
         Ok(get(&url).await?.error_for_status()?.text().await?)
     }
 
+    /// How often a controller has dealt with an object since it was started, to the end each time.
+    pub async fn reconciles(&self, controller: Controller, kind: &str, namespace: &str, name: &str) -> Result<u64> {
+        let metrics = self.metrics(controller).await?;
+        let labels =
+            [("kind", kind), ("namespace", namespace), ("name", name)].map(|(key, value)| format!("{key}=\"{value}\""));
+        let counts = metrics
+            .lines()
+            .filter(|line| line.starts_with("gotk_reconcile_duration_seconds_count{"));
+        let mut of_object = counts.filter(|line| labels.iter().all(|label| line.contains(label)));
+        let count = of_object.next().and_then(|line| line.rsplit(' ').next());
+        Ok(count.map_or(Ok(0), str::parse)?)
+    }
+
     /// `http://127.0.0.1:PORT` of a controller's `/healthz` and `/readyz`.
     pub fn health_url(&self, controller: Controller) -> Result<String> {
         Ok(format!("http://127.0.0.1:{}", self.ports(controller)?.health))

@@ -6,7 +6,8 @@
 //! start ([`Storage::sweep`]).
 //!
 //! The layout and the locks are Flux's: beside each artifact lies a file `<artifact>.lock`, which is locked (`flock`) while the
-//! artifact is written and goes only with it. So Flux can take the directory over, and hand it back.
+//! artifact is written and goes only with it. So Flux can take the directory over, and hand it back. What it was killed over
+//! goes like what this controller was killed over; what is half written under a lock that somebody holds stays.
 //!
 //! Everything goes through a directory handle that cannot be left. The calls block; callers run them where that is fine.
 
@@ -24,8 +25,6 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use gc::Retention;
 use path::Place;
 
-/// Temporary files begin so; they are never served.
-const TEMPORARY: &str = ".tmp-";
 /// The file that is locked while an artifact is written is named like it, with this behind.
 const LOCK: &str = ".lock";
 /// At most so many files of an object are looked at in one go.
@@ -110,17 +109,13 @@ impl Storage {
     ) -> Result<Stored, Error> {
         let directory = self.directory(place).map_err(Error::Directory)?;
         let _lock = lock(&directory, file).map_err(Error::Lock)?;
-        let temporary = format!("{TEMPORARY}{file}");
+        let temporary = path::temporary(file);
         let failed = |error: &dyn std::fmt::Display| Error::Archive(error.to_string());
         let written = self.write(&directory, &temporary, write).and_then(|written| {
             directory
                 .rename(&temporary, &directory, file)
                 .map_err(|error| error.to_string())?;
-            // The handle is for looking names up only; flushing needs one that is open for reading.
-            directory
-                .open(".")
-                .and_then(|itself| itself.sync_all())
-                .map_err(|error| error.to_string())?;
+            flush(&directory).map_err(|error| error.to_string())?;
             Ok(written)
         });
         match written {
@@ -159,11 +154,20 @@ impl Storage {
         Ok((digest, size))
     }
 
+    /// The object's directory, made if need be, and on the disk before anything is in it.
     fn directory(&self, place: &Place) -> io::Result<Dir> {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        self.root.create_dir_with(place.directory(), &builder)?;
-        self.root.open_dir(place.directory())
+        builder.mode(0o700);
+        let mut directory = self.root.try_clone()?;
+        for name in place.directory().split('/') {
+            match directory.create_dir_with(name, &builder) {
+                Ok(()) => flush(&directory)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            directory = directory.open_dir(name)?;
+        }
+        Ok(directory)
     }
 
     /// Reads the stored file again and compares it with the digest it was announced with.
@@ -206,8 +210,8 @@ impl Storage {
         self.root.open(&path)
     }
 
-    /// Removes the files that killed processes left half written, whosever they are; how many. Not to be called while
-    /// something is being stored.
+    /// Removes the files that killed processes left half written, whosever they are; how many. What somebody goes on writing
+    /// is left: its lock is held.
     ///
     /// # Errors
     /// A directory that cannot be read. A file that cannot be removed is left.
@@ -233,7 +237,7 @@ impl Storage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let (mut artifacts, mut locks) = (Vec::new(), Vec::new());
+        let (mut artifacts, mut locks, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         for entry in directory.entries()?.take(MAX_FILES) {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -243,9 +247,8 @@ impl Storage {
             if !metadata.is_file() {
                 continue;
             }
-            if name.starts_with(TEMPORARY) {
-                // This object is worked on by one reconcile at a time, and that is this one: a crash left it.
-                directory.remove_file(&name)?;
+            if path::unfinished(&name).is_some() {
+                unfinished.push(name);
             } else if let Some(of) = name.strip_suffix(LOCK) {
                 locks.push(of.to_owned());
             } else {
@@ -253,6 +256,9 @@ impl Storage {
                 let age = now.duration_since(written).unwrap_or(Duration::ZERO);
                 artifacts.push(gc::File { name, age });
             }
+        }
+        for name in unfinished {
+            remove_unfinished(&directory, &name)?;
         }
         let current = current.and_then(|path| place.file(path));
         let gone = gc::outdated(artifacts.clone(), current, self.retention);
@@ -292,16 +298,39 @@ fn lock(directory: &Dir, file: &str) -> io::Result<std::fs::File> {
     Ok(lock)
 }
 
-/// Removes temporary files in the directories so many levels down.
+/// Removes a file that a killed process left half written; not one that is still being written. Whether it did.
+fn remove_unfinished(directory: &Dir, name: &str) -> io::Result<bool> {
+    let Some(artifact) = path::unfinished(name) else {
+        return Ok(false);
+    };
+    // A lock that is not there is held by nobody, and is not made for this.
+    let _lock = match directory.symlink_metadata(format!("{artifact}{LOCK}")) {
+        Ok(_) => match lock(directory, artifact) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            held => Some(held?),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    directory.remove_file(name).map(|()| true)
+}
+
+/// Has the names in a directory survive a crash of the machine.
+fn flush(directory: &Dir) -> io::Result<()> {
+    // The handle is for looking names up only; flushing needs one that is open for reading.
+    directory.open(".")?.sync_all()
+}
+
+/// Removes what is half written in the directories so many levels down.
 fn sweep(directory: &Dir, levels: usize, removed: &mut usize) -> io::Result<()> {
     for entry in directory.entries()? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if levels > 0 && kind.is_dir() {
             sweep(&entry.open_dir()?, levels - 1, removed)?;
-        } else if levels == 0 && kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            match directory.remove_file(entry.file_name()) {
-                Ok(()) => *removed += 1,
+        } else if levels == 0 && kind.is_file() {
+            match remove_unfinished(directory, &entry.file_name().to_string_lossy()) {
+                Ok(is_removed) => *removed += usize::from(is_removed),
                 Err(error) => tracing::warn!(%error, "a file that was left half written cannot be removed"),
             }
         }
@@ -424,13 +453,40 @@ mod tests {
     fn what_was_left_half_written_goes_and_nothing_else() {
         let fixture = fixture();
         fixture.publish("a.tar.gz", "one").unwrap();
-        std::fs::write(fixture.path(".tmp-b.tar.gz"), "half").unwrap();
+        // The names of Flux's end in a number.
+        for half in [".tmp-b.tar.gz", "b.tar.gz2418549247", "a.tar.gz7"] {
+            std::fs::write(fixture.path(half), "half").unwrap();
+        }
         let elsewhere = fixture.directory.path().join("gitrepository/.tmp-b.tar.gz");
         std::fs::write(&elsewhere, "not ours").unwrap();
-        assert_eq!(fixture.storage.sweep().unwrap(), 1);
+        assert_eq!(fixture.storage.sweep().unwrap(), 3);
         assert_eq!(fixture.storage.sweep().unwrap(), 0);
         fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
         assert!(elsewhere.exists());
+    }
+
+    #[test]
+    fn what_is_still_being_written_stays_until_its_lock_is_free() {
+        let fixture = fixture();
+        fixture.publish("a.tar.gz", "one").unwrap();
+        let halves = [".tmp-a.tar.gz", "a.tar.gz7"];
+        for half in halves {
+            std::fs::write(fixture.path(half), "half").unwrap();
+        }
+        let lock = std::fs::File::open(fixture.path("a.tar.gz.lock")).unwrap();
+        lock.lock().unwrap();
+        let current = fixture.place.path("a.tar.gz");
+        let collect = || {
+            fixture
+                .storage
+                .collect_garbage(&fixture.place, Some(&current), SystemTime::now())
+        };
+        assert!(collect().unwrap().is_empty());
+        assert_eq!(fixture.storage.sweep().unwrap(), 0);
+        fixture.check(&["a.tar.gz", "a.tar.gz.lock", ".tmp-a.tar.gz", "a.tar.gz7"]);
+        drop(lock);
+        assert!(collect().unwrap().is_empty(), "it was no artifact");
+        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
     }
 
     #[test]

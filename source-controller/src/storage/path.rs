@@ -5,6 +5,8 @@
 
 /// How the names of artifacts end.
 const ARTIFACT: &str = ".tar.gz";
+/// How the names of files begin that this controller has not finished.
+const TEMPORARY: &str = ".tmp-";
 
 /// The directory of one object's artifacts, relative to the storage's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,21 @@ pub fn is_file_name(name: &str) -> bool {
 /// Whether a name is that of an artifact that is finished: neither a lock, nor what a process has left half written.
 pub fn is_artifact(name: &str) -> bool {
     is_file_name(name) && name.ends_with(ARTIFACT)
+}
+
+/// The name under which an artifact is written before it has its own.
+pub fn temporary(artifact: &str) -> String {
+    format!("{TEMPORARY}{artifact}")
+}
+
+/// The name of the artifact that a file was to become when it is finished, if it is such a file: one of this controller's, or
+/// one of Flux's, which have a random number behind the name.
+pub fn unfinished(name: &str) -> Option<&str> {
+    if let Some(artifact) = name.strip_prefix(TEMPORARY) {
+        return Some(artifact);
+    }
+    let artifact = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (artifact.len() < name.len() && is_artifact(artifact)).then_some(artifact)
 }
 
 /// The name of the file for a commit.
@@ -122,6 +139,26 @@ mod tests {
             "",
         ] {
             assert_eq!(place.file(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finished_says_what_it_was_to_become() {
+        assert_eq!(unfinished(&temporary("abc.tar.gz")), Some("abc.tar.gz"));
+        assert_eq!(unfinished("abc.tar.gz2418549247"), Some("abc.tar.gz"));
+        for other in [
+            "abc.tar.gz",
+            "abc.tar.gz.lock",
+            "123",
+            "abc.tgz5",
+            "abc.tar.gz5x",
+            ".tar.gz5",
+            "",
+        ] {
+            assert_eq!(unfinished(other), None, "{other}");
+        }
+        for (name, expected) in [("abc.tar.gz", true), (".tmp-abc.tar.gz", false), ("abc.tar.gz5", false)] {
+            assert_eq!(is_artifact(name), expected, "{name}");
         }
     }
 }

@@ -104,6 +104,11 @@
 //! | no directory, a lock | `storage::a_place_that_cannot_be_written_is_told_until_it_can` |
 //! | killed while fetching | `artifact::a_kill_while_fetching_leaves_no_trace_after_the_next_start` |
 //! | killed while writing | `storage::what_a_killed_process_left_half_written_goes_with_the_next_start` |
+//! | flushed to the disk before it is announced | `durable::an_artifact_is_on_the_disk_before_it_has_its_name_and_then_so_is_the_name` |
+//! | a disk that fails then | `durable::a_disk_that_does_not_take_what_is_written_keeps_the_last_good_artifact` |
+//! | a directory that Flux has left | `takeover::what_flux_left_is_served_on_and_nothing_of_it_is_fetched_or_written_again` |
+//! | what Flux goes on writing in it | `takeover::what_somebody_goes_on_writing_is_left_until_its_lock_is_free` |
+//! | there and back with Flux itself | `hack/takeover` |
 //! | digests of every algorithm | `storage::digests_are_of_the_wanted_algorithm`, unit tests of artifacts, `digest::*` |
 //! | size and `Content-Length` are the same | every test that downloads an artifact |
 //! | served, and nothing else is | `artifact::nothing_but_artifacts_is_served`, unit `server::*` |
@@ -148,12 +153,14 @@ mod access;
 mod artifact;
 mod bad_input;
 mod docs;
+mod durable;
 mod hostile;
 mod life;
 mod providers;
 mod reference;
 mod stage;
 mod storage;
+mod takeover;
 mod trees;
 mod verification;
 mod way;

@@ -10,12 +10,13 @@ use ::tests::checkout::{self, WorkDir};
 use ::tests::cluster::Cluster;
 use ::tests::control_plane::Part;
 use ::tests::controllers::{self, Controller, Controllers, Options};
+use ::tests::flux;
 use ::tests::git_server::GitServer;
 use ::tests::namespace::{Namespace, Object};
 use ::tests::process::tail;
 use ::tests::repo::Repo;
 use ::tests::wait;
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow};
 use api::kustomize::Kustomization;
 use api::meta::{Condition, condition, key};
 use api::source::GitRepository;
@@ -27,7 +28,6 @@ use serde_json::json;
 use crate::audit::{self, Audit};
 use crate::board::Board;
 use crate::meter::{Cost, Span, Watched};
-use crate::peer;
 use crate::proc;
 use crate::sample::{self, Fleet, NAMESPACE, SOURCE};
 
@@ -76,21 +76,9 @@ impl Contestant {
         let Self::Flux { source, kustomize } = self else {
             return checkout::bin_dir();
         };
-        let bin = dir.join("bin");
-        fs::create_dir_all(&bin)?;
-        let files = [
-            (Controller::Source, Some(source)),
-            (Controller::Kustomize, kustomize.as_ref()),
-        ];
-        for (controller, file) in files {
-            let Some(file) = file else { continue };
-            let file = std::path::absolute(file)?;
-            if !file.is_file() {
-                bail!("there is no {}", file.display());
-            }
-            std::os::unix::fs::symlink(file, bin.join(controller.to_string()))?;
-        }
-        Ok(bin)
+        let mut files = vec![(Controller::Source, source.as_path())];
+        files.extend(kustomize.as_deref().map(|file| (Controller::Kustomize, file)));
+        flux::bin_dir(dir, &files)
     }
 
     fn flags(&self, controller: Controller) -> Vec<(Controller, String)> {
@@ -173,7 +161,7 @@ impl Stage {
 
     async fn start(&mut self, contestant: &Contestant, controllers: &[Controller]) -> Result<()> {
         if matches!(contestant, Contestant::Flux { .. }) {
-            peer::install(&self.cluster).await?;
+            flux::install_kinds(&self.cluster).await?;
         }
         let bin_dir = contestant.bin_dir(self.dir.path())?;
         for &controller in controllers {
