@@ -1,5 +1,5 @@
-//! Flux's controllers, for those who give their binaries: where the harness finds them, what they insist on, and what the
-//! source controller leaves in its storage. Nothing here builds or downloads them.
+//! Flux's controllers, for those who give their binaries: where the harness finds them, what they insist on, and what
+//! the source controller leaves in its storage. Nothing here builds or downloads them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -32,7 +32,8 @@ const KINDS: [(&str, &str); 5] = [
     ("OCIRepository", "ocirepositories"),
 ];
 
-/// The name under which its source controller writes the artifact of a commit before it has its own: with a random number.
+/// The name under which its source controller writes the artifact of a commit before it has its own: with a random
+/// number.
 pub fn temporary(commit: &str, number: u32) -> String {
     format!("{commit}.tar.gz{number}")
 }
@@ -52,8 +53,8 @@ pub fn bin_dir(dir: &Path, controllers: &[(Controller, &Path)]) -> Result<PathBu
     Ok(bin)
 }
 
-/// Has the cluster serve the kinds that its controllers insist on. No object of these kinds is ever made, so their schemas say
-/// nothing.
+/// Has the cluster serve the kinds that its controllers insist on. No object of these kinds is ever made, so their
+/// schemas say nothing.
 pub async fn install_kinds(cluster: &Cluster) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client());
     for (kind, plural) in KINDS {

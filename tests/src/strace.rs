@@ -1,8 +1,8 @@
-//! A program under `strace`: which system calls it makes on which files, thread by thread and in order, and what it does when
-//! one of them fails.
+//! A program under `strace`: which system calls it makes on which files, thread by thread and in order, and what it
+//! does when one of them fails.
 //!
-//! The traced program stays what the harness started, with its process id and its signals; the tracer is a process beside it
-//! that ends with it. A machine where nobody may trace is an error, never a trace without calls.
+//! The traced program stays what the harness started, with its process id and its signals; the tracer is a process
+//! beside it that ends with it. A machine where nobody may trace is an error, never a trace without calls.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,8 +37,8 @@ impl Call {
     }
 }
 
-/// Makes a folder below `dir` where the program `name` of `bin_dir` lies as one that runs under `strace`; `rules` are more of
-/// its options (`--inject=…`). The traces are written to `dir`.
+/// Makes a folder below `dir` where the program `name` of `bin_dir` lies as one that runs under `strace`; `rules` are
+/// more of its options (`--inject=…`). The traces are written to `dir`.
 ///
 /// # Errors
 /// `strace` is not installed, or must not trace here.
@@ -71,9 +71,10 @@ fn may_trace() -> Result<()> {
         output => output.context("cannot start strace")?,
     };
     if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
         bail!(
             "strace must not trace here ({}); in a container, allow it the system call ptrace (--cap-add SYS_PTRACE)",
-            String::from_utf8_lossy(&output.stderr).trim()
+            said.trim().lines().last().unwrap_or_default()
         );
     }
     Ok(())

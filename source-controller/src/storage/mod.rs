@@ -6,8 +6,8 @@
 //! start ([`Storage::sweep`]).
 //!
 //! The layout and the locks are Flux's: beside each artifact lies a file `<artifact>.lock`, which is locked (`flock`) while the
-//! artifact is written and goes only with it. So Flux can take the directory over, and hand it back. What it was killed over
-//! goes like what this controller was killed over; what is half written under a lock that somebody holds stays.
+//! artifact is written and goes only with it. So Flux can take the directory over, and hand it back. What it was killed
+//! over goes like what this controller was killed over; what is half written under a lock that somebody holds stays.
 //!
 //! Everything goes through a directory handle that cannot be left. The calls block; callers run them where that is fine.
 
@@ -210,8 +210,8 @@ impl Storage {
         self.root.open(&path)
     }
 
-    /// Removes the files that killed processes left half written, whosever they are; how many. What somebody goes on writing
-    /// is left: its lock is held.
+    /// Removes the files that killed processes left half written, whosever they are; how many. What somebody goes on
+    /// writing is left: its lock is held.
     ///
     /// # Errors
     /// A directory that cannot be read. A file that cannot be removed is left.

@@ -54,8 +54,8 @@ pub fn temporary(artifact: &str) -> String {
     format!("{TEMPORARY}{artifact}")
 }
 
-/// The name of the artifact that a file was to become when it is finished, if it is such a file: one of this controller's, or
-/// one of Flux's, which have a random number behind the name.
+/// The name of the artifact that a file was to become when it is finished, if it is such a file: one of this
+/// controller's, or one of Flux's, which have a random number behind the name.
 pub fn unfinished(name: &str) -> Option<&str> {
     if let Some(artifact) = name.strip_prefix(TEMPORARY) {
         return Some(artifact);

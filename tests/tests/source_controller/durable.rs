@@ -1,5 +1,5 @@
-//! What is on the disk when an artifact is announced, seen from below: the system calls of the real controller in their order.
-//! A crash of the machine at any moment then leaves the artifact before or the new one, never half of it.
+//! What is on the disk when an artifact is announced, seen from below: the system calls of the real controller in
+//! their order. A crash of the machine at any moment then leaves the artifact before or the new one, never half of it.
 
 use anyhow::{Context, Result};
 use api::source::GitRepository;

@@ -1,6 +1,6 @@
-//! A storage directory and objects as Flux's source controller leaves them, taken over: what is good is served on without
-//! asking for it again, what is too much or half written goes, and what is locked waits. That Flux itself leaves it like
-//! this, and takes it back, is what `hack/takeover` shows where its binary is at hand.
+//! A storage directory and objects as Flux's source controller leaves them, taken over: what is good is served on
+//! without asking for it again, what is too much or half written goes, and what is locked waits. That Flux itself
+//! leaves it like this, and takes it back, is what `hack/takeover` shows where its binary is at hand.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,9 @@
-//! `takeover` (started by `hack/takeover`, which builds what it needs): hands one storage directory and its GitRepositories
-//! back and forth between Flux's source controller and this project's, kills both in the middle of it, and checks what each
-//! makes of what the other one has left. It prints every check; one that fails makes the exit code 1.
+//! `takeover` (started by `hack/takeover`, which builds what it needs): hands one storage directory and its
+//! GitRepositories back and forth between Flux's source controller and this project's, kills and pauses both in the
+//! middle of it, and checks what each makes of what the other one has left. It prints every check; one that fails makes
+//! the exit code 1.
 
+mod checks;
 mod stage;
 mod story;
 mod table;

@@ -1,5 +1,5 @@
-//! Where it is played: a control plane of its own, a Git server with two repositories, GitRepositories of several kinds, and
-//! the two controllers, each with folders and ports of its own, over the same storage.
+//! Where it is played: a control plane of its own, a Git server with two repositories, GitRepositories of several
+//! kinds, and the two controllers, each with folders and ports of its own, over the same storage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -114,17 +114,24 @@ impl Stage {
     /// Starts one, and waits until it has dealt with every object.
     pub async fn take_over(&self, side: Side, flags: &[&str]) -> Result<Controllers> {
         let running = self.start(side, flags).await?;
-        for name in self.names().await? {
+        self.dealt_with(&running, None).await?;
+        Ok(running)
+    }
+
+    /// Waits until one has dealt with every object, but for one.
+    pub async fn dealt_with(&self, running: &Controllers, except: Option<&str>) -> Result<()> {
+        let names = self.names().await?;
+        for name in names.iter().filter(|name| except != Some(name.as_str())) {
             let count = async || {
                 let namespace = self.namespace.name();
                 running
-                    .reconciles(Controller::Source, "GitRepository", namespace, &name)
+                    .reconciles(Controller::Source, "GitRepository", namespace, name)
                     .await
             };
-            let dealt_with = async || Ok((count().await? > 0).then_some(()));
-            wait::until(&format!("{name} to be dealt with"), dealt_with).await?;
+            let is_done = async || Ok((count().await? > 0).then_some(()));
+            wait::until(&format!("{name} to be dealt with"), is_done).await?;
         }
-        Ok(running)
+        Ok(())
     }
 
     /// Makes the objects.
@@ -226,8 +233,8 @@ impl Stage {
         Ok(files.filter(|file| !is_whole(file)).collect())
     }
 
-    /// Has the controller store a new commit of the large repository, and returns it when it is in the middle of that. What
-    /// is done to the controller then has to be done at once.
+    /// Has the controller store a new commit of the large repository, and returns it when it is in the middle of that.
+    /// What is done to the controller then has to be done at once.
     pub async fn in_the_middle(&self) -> Result<String> {
         let commit = self.commit_large()?;
         let before = self.halves(LARGE)?;
