@@ -137,6 +137,7 @@ impl Failure {
             Self::Unavailable(Unavailable::NoArtifact(_)) => waiting(reason::NO_ARTIFACT),
             Self::Include(include::Error::IllegalPath { .. }) => storage(reason::ILLEGAL_PATH),
             Self::Include(include::Error::Failed { .. }) => storage(reason::COPY_FAILURE),
+            Self::Storage(storage::Error::Stat(_)) => storage(reason::STAT_OPERATION_FAILED),
             Self::Storage(storage::Error::Directory(_)) => storage(reason::DIRECTORY_CREATION_FAILED),
             Self::Storage(storage::Error::Archive(_)) => storage(reason::ARCHIVE_OPERATION_FAILED),
             Self::Storage(storage::Error::Lock(_)) | Self::Internal(_) => fate(None, reason::FAILED, Backoff),
@@ -244,6 +245,9 @@ mod tests {
         let full = storage::Error::Archive("disk full".into());
         let text = "unable to archive artifact to storage: disk full";
         check(full.into(), text, storage, "ArchiveOperationFailed", Retry::Backoff);
+        let hidden = storage::Error::Stat(std::io::Error::other("denied"));
+        let text = "failed to stat target artifact path: denied";
+        check(hidden.into(), text, storage, "StatOperationFailed", Retry::Backoff);
         let refused = storage::Error::Directory(std::io::Error::other("read-only"));
         let text = "failed to create artifact directory: read-only";
         check(refused.into(), text, storage, "DirectoryCreationFailed", Retry::Backoff);

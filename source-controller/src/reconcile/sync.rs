@@ -113,8 +113,8 @@ impl GitRepositories {
         self.fetches.fetched(&labels(object), bytes, took);
     }
 
-    /// Throws out what has had its time and makes sure of the current artifact. What is damaged or missing is taken out of the
-    /// status; whether that happened.
+    /// Throws out what has had its time and makes sure of the current artifact. What is damaged or missing is taken out of
+    /// the status; whether that happened. What cannot be looked at stays.
     async fn keep_storage(
         &self,
         object: &GitRepository,
@@ -132,7 +132,7 @@ impl GitRepositories {
             let collected = storage.collect_garbage(&place, path, SystemTime::now());
             let integrity = current.as_ref().map(|(path, digest)| {
                 let integrity = storage.check(&place, path, digest);
-                if let Integrity::Damaged(_) = &integrity
+                if let Ok(Integrity::Damaged(_)) = &integrity
                     && let Err(error) = storage.remove(&place, path)
                 {
                     tracing::error!(error = %error, path, "cannot remove damaged artifact");
@@ -150,7 +150,7 @@ impl GitRepositories {
             Ok(_) => {}
             Err(error) => tracing::warn!(error = %error, "garbage collection failed"),
         }
-        match integrity {
+        match integrity.transpose()? {
             None => Ok(false),
             Some(Integrity::Intact) => {
                 if let Some(artifact) = &mut status.artifact {

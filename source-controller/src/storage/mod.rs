@@ -50,9 +50,12 @@ pub struct Stored {
     pub size: u64,
 }
 
-/// Why nothing was stored.
+/// Why nothing was stored, or why it cannot be told what is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It cannot be looked whether an artifact is there.
+    #[error("failed to stat target artifact path: {0}")]
+    Stat(#[source] io::Error),
     /// The object's directory cannot be made.
     #[error("failed to create artifact directory: {0}")]
     Directory(#[source] io::Error),
@@ -171,29 +174,34 @@ impl Storage {
     }
 
     /// Reads the stored file again and compares it with the digest it was announced with.
-    pub fn check(&self, place: &Place, path: &str, digest: &str) -> Integrity {
+    ///
+    /// # Errors
+    /// Where it lies cannot be looked into, so it may well be there. A file that is there and cannot be read counts as damaged:
+    /// nobody else can read it either.
+    pub fn check(&self, place: &Place, path: &str, digest: &str) -> Result<Integrity, Error> {
+        let damaged = |detail: String| Ok(Integrity::Damaged(detail));
         let Some(file) = place.file(path) else {
-            return Integrity::Damaged(format!("path '{path}' is not one of '{}'", place.directory()));
+            return damaged(format!("path '{path}' is not one of '{}'", place.directory()));
         };
         let path = place.path(file);
         match self.root.symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Integrity::Damaged("it is not a regular file".to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Integrity::Missing,
-            Err(error) => return Integrity::Damaged(error.to_string()),
+            Ok(_) => return damaged("it is not a regular file".to_owned()),
+            Err(error) if is_absence(&error) => return Ok(Integrity::Missing),
+            Err(error) => return Err(Error::Stat(error)),
         }
         let expected: Digest = match digest.parse() {
             Ok(digest) => digest,
-            Err(error) => return Integrity::Damaged(error.to_string()),
+            Err(error) => return damaged(error.to_string()),
         };
-        match self
+        let found = self
             .root
             .open(&path)
-            .and_then(|file| Digest::of_reader(expected.algorithm(), file))
-        {
-            Ok(found) if found == expected => Integrity::Intact,
-            Ok(found) => Integrity::Damaged(format!("computed digest '{found}' doesn't match '{expected}'")),
-            Err(error) => Integrity::Damaged(error.to_string()),
+            .and_then(|file| Digest::of_reader(expected.algorithm(), file));
+        match found {
+            Ok(found) if found == expected => Ok(Integrity::Intact),
+            Ok(found) => damaged(format!("computed digest '{found}' doesn't match '{expected}'")),
+            Err(error) => damaged(error.to_string()),
         }
     }
 
@@ -338,6 +346,11 @@ fn sweep(directory: &Dir, levels: usize, removed: &mut usize) -> io::Result<()> 
     Ok(())
 }
 
+/// Whether a path leads to nothing, as one through a file does.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -346,236 +359,4 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    struct Fixture {
-        directory: tempfile::TempDir,
-        storage: Storage,
-        place: Place,
-    }
-
-    fn fixture() -> Fixture {
-        let directory = tempfile::tempdir().unwrap();
-        let retention = Retention {
-            ttl: Duration::from_secs(60),
-            records: 2,
-        };
-        let storage = Storage::open(directory.path(), "http://host".into(), Algorithm::Sha256, retention).unwrap();
-        Fixture {
-            directory,
-            storage,
-            place: Place::new("GitRepository", "ns", "app"),
-        }
-    }
-
-    impl Fixture {
-        fn publish(&self, file: &str, text: &str) -> Result<Stored, Error> {
-            self.storage.publish(&self.place, file, |archive| {
-                archive.directory(b".")?;
-                archive.file(b"a", false, text.len() as u64, |out| out.write_all(text.as_bytes()))
-            })
-        }
-
-        fn path(&self, file: &str) -> PathBuf {
-            self.directory.path().join(self.place.path(file))
-        }
-
-        fn check(&self, files: &[&str]) {
-            let names = std::fs::read_dir(self.path(""))
-                .unwrap()
-                .map(|e| e.unwrap().file_name().into_string().unwrap());
-            assert_eq!(
-                names.collect::<BTreeSet<_>>(),
-                files.iter().map(|f| (*f).to_owned()).collect()
-            );
-        }
-    }
-
-    #[test]
-    fn a_stored_file_is_intact_until_it_is_touched() {
-        let fixture = fixture();
-        let stored = fixture.publish("a.tar.gz", "one").unwrap();
-        assert_eq!(stored.path, "gitrepository/ns/app/a.tar.gz");
-        assert_eq!(stored.size, std::fs::metadata(fixture.path("a.tar.gz")).unwrap().len());
-        let digest = stored.digest.to_string();
-        let integrity = |path: &str, digest: &str| fixture.storage.check(&fixture.place, path, digest);
-        assert_eq!(integrity(&stored.path, &digest), Integrity::Intact);
-        assert_eq!(integrity("gitrepository/ns/app/b.tar.gz", &digest), Integrity::Missing);
-        assert_eq!(integrity(&stored.path, ""), Integrity::Damaged("empty digest".into()));
-        assert!(matches!(integrity("../../etc/passwd", &digest), Integrity::Damaged(_)));
-        std::fs::write(fixture.path("a.tar.gz"), "tampered").unwrap();
-        assert!(matches!(integrity(&stored.path, &digest), Integrity::Damaged(text) if text.contains("doesn't match")));
-    }
-
-    #[test]
-    fn a_failure_leaves_the_file_before_and_nothing_else() {
-        let fixture = fixture();
-        let before = fixture.publish("a.tar.gz", "one").unwrap();
-        let failing = fixture.storage.publish(&fixture.place, "a.tar.gz", |archive| {
-            archive.directory(b".")?;
-            Err(io::Error::other("disk full"))
-        });
-        assert_eq!(
-            failing.unwrap_err().to_string(),
-            "unable to archive artifact to storage: disk full"
-        );
-        assert_eq!(
-            fixture
-                .storage
-                .check(&fixture.place, &before.path, &before.digest.to_string()),
-            Integrity::Intact
-        );
-        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
-    }
-
-    #[test]
-    fn who_holds_the_lock_writes_alone() {
-        let fixture = fixture();
-        let before = fixture.publish("a.tar.gz", "one").unwrap();
-        let lock = std::fs::File::open(fixture.path("a.tar.gz.lock")).unwrap();
-        lock.lock().unwrap();
-        std::fs::remove_file(fixture.path("a.tar.gz")).unwrap();
-        let removed = fixture.storage.collect_garbage(&fixture.place, None, SystemTime::now());
-        assert!(removed.unwrap().is_empty());
-        let refused = fixture.publish("a.tar.gz", "two").unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "failed to acquire lock for artifact: another process holds it"
-        );
-        fixture.publish("b.tar.gz", "two").unwrap();
-        drop(lock);
-        assert_ne!(fixture.publish("a.tar.gz", "two").unwrap().digest, before.digest);
-    }
-
-    #[test]
-    fn what_was_left_half_written_goes_and_nothing_else() {
-        let fixture = fixture();
-        fixture.publish("a.tar.gz", "one").unwrap();
-        // The names of Flux's end in a number.
-        for half in [".tmp-b.tar.gz", "b.tar.gz2418549247", "a.tar.gz7"] {
-            std::fs::write(fixture.path(half), "half").unwrap();
-        }
-        let elsewhere = fixture.directory.path().join("gitrepository/.tmp-b.tar.gz");
-        std::fs::write(&elsewhere, "not ours").unwrap();
-        assert_eq!(fixture.storage.sweep().unwrap(), 3);
-        assert_eq!(fixture.storage.sweep().unwrap(), 0);
-        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
-        assert!(elsewhere.exists());
-    }
-
-    #[test]
-    fn what_is_still_being_written_stays_until_its_lock_is_free() {
-        let fixture = fixture();
-        fixture.publish("a.tar.gz", "one").unwrap();
-        let halves = [".tmp-a.tar.gz", "a.tar.gz7"];
-        for half in halves {
-            std::fs::write(fixture.path(half), "half").unwrap();
-        }
-        let lock = std::fs::File::open(fixture.path("a.tar.gz.lock")).unwrap();
-        lock.lock().unwrap();
-        let current = fixture.place.path("a.tar.gz");
-        let collect = || {
-            fixture
-                .storage
-                .collect_garbage(&fixture.place, Some(&current), SystemTime::now())
-        };
-        assert!(collect().unwrap().is_empty());
-        assert_eq!(fixture.storage.sweep().unwrap(), 0);
-        fixture.check(&["a.tar.gz", "a.tar.gz.lock", ".tmp-a.tar.gz", "a.tar.gz7"]);
-        drop(lock);
-        assert!(collect().unwrap().is_empty(), "it was no artifact");
-        fixture.check(&["a.tar.gz", "a.tar.gz.lock"]);
-    }
-
-    #[test]
-    fn only_files_of_the_object_are_opened() {
-        let fixture = fixture();
-        let stored = fixture.publish("a.tar.gz", "one").unwrap();
-        std::os::unix::fs::symlink("a.tar.gz", fixture.path("link.tar.gz")).unwrap();
-        let opens = |path: &str| fixture.storage.open_file(&fixture.place, path).is_ok();
-        assert!(opens(&stored.path));
-        for path in [
-            "gitrepository/ns/app/link.tar.gz",
-            "gitrepository/ns/app/b.tar.gz",
-            "gitrepository/ns",
-            "",
-        ] {
-            assert!(!opens(path), "{path}");
-        }
-    }
-
-    #[test]
-    fn the_same_name_is_replaced_at_once() {
-        let fixture = fixture();
-        let one = fixture.publish("a.tar.gz", "one").unwrap();
-        let mut open = std::fs::File::open(fixture.path("a.tar.gz")).unwrap();
-        let two = fixture.publish("a.tar.gz", "two").unwrap();
-        assert_ne!(one.digest, two.digest);
-        assert_eq!(
-            Digest::of_reader(Algorithm::Sha256, &mut open).unwrap(),
-            one.digest,
-            "who reads it goes on reading"
-        );
-    }
-
-    #[test]
-    fn garbage_goes_and_the_current_file_stays() {
-        let fixture = fixture();
-        for file in ["a.tar.gz", "b.tar.gz", "c.tar.gz"] {
-            fixture.publish(file, file).unwrap();
-        }
-        std::fs::write(fixture.path(".tmp-d.tar.gz"), "half").unwrap();
-        std::fs::write(fixture.path("x.tar.gz.lock"), "").unwrap();
-        let current = fixture.place.path("c.tar.gz");
-        let later = SystemTime::now() + Duration::from_secs(120);
-        let gone = fixture
-            .storage
-            .collect_garbage(&fixture.place, Some(&current), later)
-            .unwrap();
-        assert_eq!(gone.len(), 2);
-        fixture.check(&["c.tar.gz", "c.tar.gz.lock"]);
-        assert!(fixture.storage.delete(&fixture.place).unwrap());
-        assert!(!fixture.storage.delete(&fixture.place).unwrap());
-        assert!(!fixture.path("").exists());
-        assert!(
-            fixture
-                .storage
-                .collect_garbage(&fixture.place, None, later)
-                .unwrap()
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn much_garbage_goes_bit_by_bit() {
-        let fixture = fixture();
-        let current = fixture.publish("current.tar.gz", "one").unwrap().path;
-        for n in 0..MAX_FILES + 100 {
-            std::fs::write(fixture.path(&format!("{n}.tar.gz")), "").unwrap();
-        }
-        let later = SystemTime::now() + Duration::from_secs(120);
-        let collect = || {
-            fixture
-                .storage
-                .collect_garbage(&fixture.place, Some(&current), later)
-                .unwrap()
-                .len()
-        };
-        let first = collect();
-        assert!((MAX_FILES - 2..=MAX_FILES).contains(&first), "{first}");
-        assert_eq!(first + collect(), MAX_FILES + 100);
-        assert_eq!(collect(), 0);
-        fixture.check(&["current.tar.gz", "current.tar.gz.lock"]);
-    }
-
-    #[test]
-    fn a_missing_directory_is_not_made_up() {
-        let retention = Retention {
-            ttl: Duration::ZERO,
-            records: 0,
-        };
-        assert!(Storage::open(Path::new("/nonexistent/x"), String::new(), Algorithm::Sha256, retention).is_err());
-    }
-}
+mod tests;

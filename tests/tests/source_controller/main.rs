@@ -102,6 +102,7 @@
 //! | files are those of the object | unit `storage::only_files_of_the_object_are_opened` |
 //! | no room | `storage::a_full_disk_keeps_the_last_good_artifact` |
 //! | no directory, a lock | `storage::a_place_that_cannot_be_written_is_told_until_it_can` |
+//! | a directory that must not be looked into | `storage::an_artifact_that_nobody_can_look_at_is_announced_on` |
 //! | killed while fetching | `artifact::a_kill_while_fetching_leaves_no_trace_after_the_next_start` |
 //! | killed while writing | `storage::what_a_killed_process_left_half_written_goes_with_the_next_start` |
 //! | flushed to the disk before it is announced | `durable::an_artifact_is_on_the_disk_before_it_has_its_name_and_then_so_is_the_name` |

@@ -106,6 +106,42 @@ async fn a_place_that_cannot_be_written_is_told_until_it_can() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_artifact_that_nobody_can_look_at_is_announced_on() -> Result<()> {
+    let s = builder("disk-hidden").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let before = stored(&s, "app", repo.url(), json!({})).await?;
+    let fetches = s.git.traffic("app").fetches;
+    let place = s.controllers.storage().join("gitrepository").join(s.ns()).join("app");
+    let aside = s.dir.path().join("aside");
+    fs::rename(&place, &aside)?;
+    // As a directory of another user would be; the tests may run as one to whom that means nothing.
+    std::os::unix::fs::symlink("app", &place)?;
+    let object: GitRepository = s.namespace.reconcile("app").await?;
+    let said = message(&object)?;
+    assert!(said.starts_with("failed to stat target artifact path: "), "{said}");
+    assert_eq!(
+        conditions(&object),
+        [
+            "Reconciling=True ProgressingWithRetry",
+            "Ready=False StatOperationFailed",
+            "ArtifactInStorage=True Succeeded",
+            "StorageOperationFailed=True StatOperationFailed"
+        ]
+    );
+    let mut hidden = artifact(&object)?;
+    let since = hidden.metadata.remove("source.toolkit.fluxcd.io/stale-since");
+    assert!(since.is_some() && hidden == before, "{hidden:?}");
+    fs::remove_file(&place)?;
+    fs::rename(&aside, &place)?;
+    let again = artifact(&s.namespace.wait_ready("app").await?)?;
+    assert_eq!(again, before);
+    content(&again).await?;
+    assert_eq!(s.git.traffic("app").fetches, fetches, "nothing is fetched for it");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_a_killed_process_left_half_written_goes_with_the_next_start() -> Result<()> {
     let s = builder("disk-left").start().await?;
     let repo = s.git.create("app")?;
