@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use crate::url::{decode, fault, names_no_host, redact};
+use crate::url::{decode, fault, names_no_host, shown};
 
 /// No address is longer, in bytes.
 pub const MAX_ADDRESS: usize = 2048;
@@ -73,7 +73,7 @@ impl Proxy {
             return Err(Error::Long);
         }
         let refuse = |detail: String| Error::Address {
-            shown: redact(address),
+            shown: shown(address),
             detail,
         };
         if let Some(fault) = fault(address) {
@@ -248,7 +248,7 @@ mod tests {
         check("socks5h://proxy:1080", ("", ""), Err(text));
         let text = "failed to parse proxy address ' http://***@proxy': it begins or ends with a blank";
         check(" http://u:s3cret@proxy", ("", ""), Err(text));
-        let text = "failed to parse proxy address 'http://***@proxy\n': it holds a control character";
+        let text = "failed to parse proxy address 'http://***@proxy\\n': it holds a control character";
         check("http://u:s3cret@proxy\n", ("", ""), Err(text));
         let text = "the user name and the password for a socks5 proxy have at most 255 bytes each";
         check("socks5://proxy", ("me", &"x".repeat(256)), Err(text));
