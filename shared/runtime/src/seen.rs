@@ -35,8 +35,11 @@ impl State {
     /// Whether the step to another state is no news. An annotation that is taken away asks for nothing.
     fn leads_quietly_to(&self, now: &State) -> bool {
         let is_asked = now.requested.is_some() && now.requested != self.requested;
-        let rest = |state: &State| (state.generation, state.deleting);
-        !is_asked && self.uid == now.uid && rest(self) == rest(now) && self.undecodable == now.undecodable
+        !is_asked
+            && self.uid == now.uid
+            && self.generation == now.generation
+            && self.deleting == now.deleting
+            && self.undecodable == now.undecodable
     }
 }
 
@@ -87,18 +90,15 @@ impl<K: Object> Seen<K> {
 
     fn present(&mut self, object: Entry<K>) -> Vec<News<K>> {
         let (reference, now) = (ObjectRef::from(&object), state(&object));
+        let before = self.states.get(&reference);
+        let is_quiet = before.is_some_and(|before| before.leads_quietly_to(&now));
+        let before = self.states.insert(reference.clone(), now);
         let mut news = Vec::new();
-        match self.states.insert(reference.clone(), now) {
-            Some(before)
-                if self
-                    .states
-                    .get(&reference)
-                    .is_some_and(|now| before.leads_quietly_to(now)) =>
-            {
-                return news;
-            }
-            Some(before) if before.uid != object.uid() => news.push(gone_news(reference.clone(), before)),
-            _ => {}
+        if is_quiet {
+            return news;
+        }
+        if let Some(before) = before.filter(|before| before.uid != object.uid()) {
+            news.push(gone_news(reference.clone(), before));
         }
         news.push(match &object {
             Entry::Decoded(_) => News::Wake(reference),

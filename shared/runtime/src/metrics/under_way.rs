@@ -78,7 +78,10 @@ impl Collector for UnderWay {
         let seconds = self.seconds(Instant::now());
         let sums = seconds.iter().map(|(controller, sum, _)| (*controller, *sum));
         let longest = seconds.iter().map(|(controller, _, longest)| (*controller, *longest));
-        let (all, one) = ("Time of the runs under way.", "Time of the longest run under way.");
+        let (all, one) = (
+            "Seconds of all runs under way.",
+            "Seconds of the longest run under way.",
+        );
         family(&mut encoder, "workqueue_unfinished_work_seconds", all, sums)?;
         family(
             &mut encoder,

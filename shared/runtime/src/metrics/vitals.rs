@@ -10,10 +10,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// In what Linux tells programs time by: ticks a second, on every architecture.
+/// Units of the times in `/proc/self/stat` per second: Linux shows them in hundredths on every platform.
 const TICKS: f64 = 100.0;
 
-/// Reads them.
+/// Reads these metrics whenever they are asked for.
 #[derive(Debug)]
 pub(super) struct Vitals;
 
@@ -29,13 +29,21 @@ impl Collector for Vitals {
         let gauges = [
             (
                 "process_start_time_seconds",
-                "When it started, since the epoch.",
+                "Start time of the process since the epoch, in seconds.",
                 started,
             ),
-            ("process_resident_memory_bytes", "Its memory.", memory("VmRSS:")),
-            ("process_virtual_memory_bytes", "Its addresses.", memory("VmSize:")),
-            ("process_open_fds", "Its open files.", files),
-            ("process_max_fds", "How many files it may have open.", most),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory, in bytes.",
+                memory("VmRSS:"),
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory, in bytes.",
+                memory("VmSize:"),
+            ),
+            ("process_open_fds", "Open file descriptors.", files),
+            ("process_max_fds", "Most file descriptors that may be open.", most),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {
@@ -44,7 +52,7 @@ impl Collector for Vitals {
             }
         }
         if let Some(used) = ticks(&stat, &[14, 15]) {
-            let help = "Processor time it has taken.";
+            let help = "Processor time of the user and the system, in seconds.";
             let described = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
             ConstCounter::new(used).encode(described)?;
         }
