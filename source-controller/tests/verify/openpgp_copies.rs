@@ -46,6 +46,13 @@ fn a_revocation_counts_for_every_copy_of_a_subkey() {
     let both = [&before[..], &after].concat();
     check(&commit, &both, Err(&refused(&subkey, "is revoked")));
     check(&by_other, &both, Ok(id(&key)));
+    // Within one certificate: the subkey follows once more, with its binding and without its revocation.
+    let mut twice = Ring::of(&shop, &key);
+    let at = twice.0.iter().position(|packet| packet.tag == SUBKEY).unwrap();
+    let again = [twice.0[at].clone(), twice.0[at + 2].clone()];
+    assert_eq!(again[1].body[1], 0x18, "a binding");
+    twice.0.extend(again);
+    check(&commit, &twice.armored(), Err(&refused(&subkey, "is revoked")));
     // A copy that says nothing of the subkey, but that the primary key is revoked.
     revoke(&shop, &key);
     let of_primary = Ring::of(&shop, &key).changed(|at, packet| (at < 2).then_some(packet));

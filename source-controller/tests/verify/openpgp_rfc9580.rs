@@ -156,7 +156,9 @@ fn rsa(bits: u32) -> (SecretKey, Vec<u8>) {
     ]
     .map(|data| Subpacket::regular(data).unwrap())
     .to_vec();
-    let binding = binding.sign_certification(&key, &public, &Password::empty(), Tag::UserId, &user);
+    let binding = binding
+        .sign_certification(&key, &public, &Password::empty(), Tag::UserId, &user)
+        .unwrap();
     let packet = |tag, body: &dyn Fn(&mut Vec<u8>)| {
         let mut packet = Packet { tag, body: Vec::new() };
         body(&mut packet.body);
@@ -165,7 +167,7 @@ fn rsa(bits: u32) -> (SecretKey, Vec<u8>) {
     let ring = Ring(vec![
         packet(6, &|body| public.to_writer(body).unwrap()),
         packet(USER, &|body| user.to_writer(body).unwrap()),
-        packet(SIGNATURE, &|body| binding.as_ref().unwrap().to_writer(body).unwrap()),
+        packet(SIGNATURE, &|body| binding.to_writer(body).unwrap()),
     ]);
     (key, ring.armored())
 }

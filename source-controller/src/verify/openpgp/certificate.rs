@@ -286,13 +286,12 @@ impl Certificate {
         self.revocations.iter().any(is_own)
     }
 
-    /// Whether this is a copy of the other certificate, and in it the owner has revoked the key or the primary key.
+    /// Whether this is the other certificate or a copy of it, and in it the owner has revoked the key or the primary key. A
+    /// certificate may also hold a subkey twice, and only once with its revocation.
     pub fn revokes(&self, other: &Self, key: Key<'_>, effort: &Effort) -> bool {
         let is_this = |subkey: &&Subkey| matches!(key, Key::Sub(key) if key.name == subkey.name);
         let mut these = self.subkeys.iter().filter(is_this);
-        !std::ptr::eq(self, other)
-            && self.name == other.name
-            && (self.is_revoked(effort) || these.any(|subkey| self.has_revoked(subkey, effort)))
+        self.name == other.name && (self.is_revoked(effort) || these.any(|subkey| self.has_revoked(subkey, effort)))
     }
 
     /// Whether its owner has revoked a subkey.
