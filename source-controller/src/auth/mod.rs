@@ -141,12 +141,12 @@ fn failure(error: secret::Error, remote: &RemoteUrl, secret: &str) -> Failure {
     let git = |text: String| Failure::from(client::Error::Failed(text));
     match error {
         secret::Error::SshKey(ssh::Error::Encrypted) => Failure::EncryptedKey(secret.to_owned()),
+        secret::Error::PasswordAlone(_) | secret::Error::SshKeyMissing(_) => Failure::Credentials(error),
         // Flux looks at the values when it connects, so it says this where the connection would fail.
-        secret::Error::SshKey(error) => git(format!("unable to construct auth method with options: {error}")),
-        secret::Error::Certificate(error) => git(format!("unable to clone '{remote}': {error}")),
-        secret::Error::Unsendable(..) => git(format!("unable to clone '{remote}': {error}")),
-        secret::Error::BasicAndBearer => git(error.to_string()),
-        missing @ (secret::Error::PasswordAlone(_) | secret::Error::SshKeyMissing(_)) => Failure::Credentials(missing),
+        secret::Error::SshKey(_) | secret::Error::BasicAndBearer => git(error.to_string()),
+        secret::Error::Certificate(_) | secret::Error::Unsendable(..) => {
+            git(format!("unable to clone '{remote}': {error}"))
+        }
     }
 }
 

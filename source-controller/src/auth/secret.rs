@@ -25,7 +25,7 @@ pub enum Error {
     #[error("invalid 'ssh' auth option: '{0}' is required")]
     SshKeyMissing(&'static str),
     /// SSH with a key or known hosts that cannot be read.
-    #[error("invalid 'ssh' auth option: {0}")]
+    #[error("unable to construct auth method with options: {0}")]
     SshKey(#[from] ssh::Error),
     /// A key whose value cannot be sent in a header.
     #[error("invalid '{0}' auth option: '{1}' holds characters that cannot be sent")]
@@ -39,17 +39,18 @@ pub enum Error {
 pub fn credentials(url: &RemoteUrl, secret: &Data) -> Result<Credentials, Error> {
     match url.scheme() {
         Scheme::Ssh => over_ssh(secret),
-        Scheme::Http | Scheme::Https => {
-            let told = over_http(url, secret)?;
-            // Flux reads it over http, too, where nobody is shown it.
-            let certificate = certificate(secret)?;
-            Ok(match url.scheme() {
-                Scheme::Https => Credentials {
-                    authorities: authorities(secret),
-                    certificate,
-                    ..told
-                },
-                Scheme::Http | Scheme::Ssh => told,
+        Scheme::Http => {
+            let credentials = over_http(url, secret)?;
+            // Nobody is shown it; Flux fails all the same where it cannot be read.
+            certificate(secret)?;
+            Ok(credentials)
+        }
+        Scheme::Https => {
+            let credentials = over_http(url, secret)?;
+            Ok(Credentials {
+                authorities: authorities(secret),
+                certificate: certificate(secret)?,
+                ..credentials
             })
         }
     }
@@ -208,7 +209,7 @@ mod tests {
         check(
             "ssh://h/r",
             &[("identity", "k"), ("known_hosts", "h")],
-            Err("invalid 'ssh' auth option: the private key cannot be read: Could not read key"),
+            Err("unable to construct auth method with options: the private key cannot be read: Could not read key"),
         );
     }
 

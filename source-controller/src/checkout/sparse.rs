@@ -23,12 +23,12 @@ impl Sparse {
 
     /// Whether a file with this path is taken.
     pub(super) fn takes(&self, path: &[u8]) -> bool {
-        self.entries.is_empty() || self.texts().any(|text| path.starts_with(text.as_bytes()))
+        self.entries.is_empty() || self.prefixes().any(|prefix| path.starts_with(prefix.as_bytes()))
     }
 
     /// Whether something in a directory may be taken; its path ends with a slash.
     pub(super) fn leads_to(&self, directory: &[u8]) -> bool {
-        self.takes(directory) || self.texts().any(|text| text.as_bytes().starts_with(directory))
+        self.takes(directory) || self.prefixes().any(|prefix| prefix.as_bytes().starts_with(directory))
     }
 
     /// Whether every entry has led to something.
@@ -46,11 +46,7 @@ impl Sparse {
     }
 
     /// What the paths of wanted files begin with; nothing if all are wanted.
-    pub fn prefixes(&self) -> Vec<String> {
-        self.texts().map(str::to_owned).collect()
-    }
-
-    fn texts(&self) -> impl Iterator<Item = &str> {
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
             .map(|entry| entry.strip_prefix("./").unwrap_or(entry))

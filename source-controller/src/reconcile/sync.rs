@@ -53,6 +53,7 @@ impl GitRepositories {
         let trust = self.trust(object).await;
         let is_trusted = |trust: &Trust| !self.is_unverified(object, report.status(), trust);
         let may_skip = is_current && trust.iter().flatten().all(is_trusted);
+        let sparse = checkout::Sparse::new(&object.spec.sparse_checkout);
         let request = client::Request {
             credentials,
             observed: observed(report.status()),
@@ -60,7 +61,7 @@ impl GitRepositories {
             timeout: object.spec.timeout.unwrap_or(DEFAULT_TIMEOUT).std(),
             limits: self.limits,
             submodules: object.spec.recurse_submodules,
-            sparse: checkout::Sparse::new(&object.spec.sparse_checkout).prefixes(),
+            sparse: sparse.prefixes().map(str::to_owned).collect(),
             ..client::Request::new(remote, reference.clone())
         };
         let cost = request.cost.clone();
@@ -108,7 +109,8 @@ impl GitRepositories {
                 tracing::info!(revision = %commit.revision, bytes, milliseconds, "fetched a commit");
             }
             Err(_) if bytes == 0 => return,
-            Err(_) => tracing::info!(bytes, milliseconds, "gave up a fetch"),
+            // Why it failed is logged as an error, at each attempt.
+            Err(_) => tracing::debug!(bytes, milliseconds, "gave up a fetch"),
         }
         self.fetches.fetched(&labels(object), bytes, took);
     }

@@ -7,6 +7,8 @@
 //!
 //! In this process only: nothing is written anywhere.
 
+mod counts;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,15 +20,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use runtime::lock;
 use runtime::metrics::Metrics;
 use sha2::{Digest, Sha256};
 
 use super::provider::{Error, Grant, Login};
+use counts::{Counts, HIT, MISS};
 
 /// No token is kept for longer, whatever the flag says.
 pub const MAX_AGE: Duration = Duration::from_secs(60 * 60);
@@ -83,72 +82,6 @@ impl Asker {
     /// The object.
     pub fn of(object: &GitRepository) -> Self {
         Self::new(&object.namespace().unwrap_or_default(), &object.name_any())
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Event {
-    event_type: &'static str,
-    kind: &'static str,
-    name: String,
-    namespace: String,
-    operation: &'static str,
-}
-
-const HIT: &str = "cache_hit";
-const MISS: &str = "cache_miss";
-
-impl Event {
-    fn of(event_type: &'static str, asker: &Asker) -> Self {
-        Self {
-            event_type,
-            kind: "GitRepository",
-            name: asker.name.clone(),
-            namespace: asker.namespace.clone(),
-            operation: "reconcile",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Status {
-    status: &'static str,
-}
-
-#[derive(Clone, Default)]
-struct Counts {
-    events: Family<Event, Counter>,
-    items: Gauge,
-    requests: Family<Status, Counter>,
-    evictions: Counter,
-}
-
-impl Counts {
-    fn register(metrics: &Metrics) -> Self {
-        let counts = Self::default();
-        metrics.register(
-            "gotk_token_cache_events",
-            "How often an object found its token kept, or did not",
-            counts.events.clone(),
-        );
-        metrics.register("gotk_token_cached_items", "Tokens that are kept", counts.items.clone());
-        metrics.register(
-            "gotk_token_cache_requests",
-            "How often a token was asked for, by success",
-            counts.requests.clone(),
-        );
-        metrics.register(
-            "gotk_token_cache_evictions",
-            "Tokens that went because there were too many",
-            counts.evictions.clone(),
-        );
-        counts
-    }
-
-    fn asked(&self, asker: &Asker, event: &'static str, is_given: bool) {
-        let status = if is_given { "success" } else { "failure" };
-        self.requests.get_or_create(&Status { status }).inc();
-        self.events.get_or_create(&Event::of(event, asker)).inc();
     }
 }
 
@@ -253,9 +186,7 @@ impl Tokens {
     /// An object is gone: so are its series, and the tokens that only it used.
     pub fn forget(&self, asker: &Asker) {
         let Some(counts) = &self.counts else { return };
-        for event in [HIT, MISS] {
-            counts.events.remove(&Event::of(event, asker));
-        }
+        counts.forget(asker);
         let mut kept = lock(&self.kept);
         kept.slots.retain(|_, slot| {
             let was_user = slot.users.remove(asker);
@@ -328,16 +259,14 @@ impl Tokens {
             let Some(oldest) = oldest else { return };
             kept.slots.remove(&oldest);
             if let Some(counts) = &self.counts {
-                counts.evictions.inc();
+                counts.evicted();
             }
         }
     }
 
     fn count(&self, kept: &Kept) {
         if let Some(counts) = &self.counts {
-            counts
-                .items
-                .set(i64::try_from(kept.given().count()).unwrap_or(i64::MAX));
+            counts.kept(kept.given().count());
         }
     }
 }
