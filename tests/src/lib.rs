@@ -45,6 +45,7 @@ pub mod namespace;
 pub mod pack;
 pub mod pki;
 pub mod port;
+pub mod proc;
 pub mod process;
 pub mod program;
 pub mod proxy;

@@ -9,6 +9,9 @@ use anyhow::{Context, Result, anyhow};
 const TICKS: f64 = 100.0;
 
 /// The CPU seconds, of the user and of the system, that the process has used since its start.
+///
+/// # Errors
+/// There is no such process any more.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -25,6 +28,9 @@ pub struct Resident {
 }
 
 /// The resident memory of the process.
+///
+/// # Errors
+/// There is no such process any more.
 pub fn resident(pid: u32) -> Result<Resident> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -147,6 +148,25 @@ pub fn packfile(pack: &[u8]) -> Vec<u8> {
     }
     bytes.extend(b"0000");
     bytes
+}
+
+/// Repeats something until nobody listens any more.
+pub fn forever(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let many = bytes.repeat(1 + 60_000 / bytes.len().max(1));
+    loop {
+        stream.write_all(&many)?;
+    }
+}
+
+/// Says something byte by byte, one at each interval.
+pub fn drip(stream: &mut TcpStream, bytes: &[u8], interval: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    for byte in bytes {
+        stream.write_all(&[*byte])?;
+        // The pace of this server is what is wrong with it.
+        std::thread::sleep(interval);
+    }
+    Ok(())
 }
 
 /// What a server of the new protocol that has these references (`id name`) and these objects says to a question: the kind of

@@ -1,6 +1,7 @@
 //! A repository of the Git server with a working copy to change it from. All Git work is done by the real git, with a
 //! fixed author and dates that count up from a fixed day, so that the same steps give the same commit ids.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -110,6 +111,18 @@ impl Repo {
     pub fn commit_files(&self, message: &str, files: &[(&str, &str)]) -> Result<String> {
         self.write_all(files)?;
         self.commit(message)
+    }
+
+    /// Gives the served repository so many branches `team/branch-…` at the commit, in place of the references that it has
+    /// packed, and returns the name of the last one.
+    pub fn many_branches(&self, count: usize, commit: &str) -> Result<String> {
+        let name = |number: usize| format!("team/branch-{number:06}");
+        let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted\n");
+        for number in 0..count {
+            writeln!(packed, "{commit} refs/heads/{}", name(number))?;
+        }
+        fs::write(self.bare.join("packed-refs"), packed)?;
+        Ok(name(count.saturating_sub(1)))
     }
 
     /// Replaces the last commit of the current branch, as a force push does.

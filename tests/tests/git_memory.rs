@@ -1,11 +1,9 @@
 //! How much memory it takes at most to fetch and archive commits, in a process of its own: large files, lists of many references
 //! and packs that are made to take much. The figures are printed; the limits are what has to hold.
 
-use std::fmt::Write as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use artifact::{Algorithm, Archive, Limits};
 use git::ssh::Identity;
 use git::{Commit, Reference, RemoteUrl, Request};
@@ -13,6 +11,7 @@ use source_controller::checkout::{self, Bounds, Sparse};
 use tests::git_client::GitClient;
 use tests::git_server::GitServer;
 use tests::pack::{self, Kind};
+use tests::proc;
 use tests::raw_server::{RawServer, repository};
 use tests::ssh_server::{Options, SshServer};
 
@@ -22,14 +21,10 @@ fn request(url: &str) -> Result<Request> {
 
 /// The most memory that this process has had since it was last asked, in MiB.
 fn peak() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("no VmHWM")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    fs::write("/proc/self/clear_refs", "5")?;
-    Ok(kilobytes >> 10)
+    let id = std::process::id();
+    let peak = proc::resident(id)?.peak;
+    proc::reset_peak(id);
+    Ok(peak >> 20)
 }
 
 /// What the work takes more than the process has without it, in MiB.
@@ -112,17 +107,12 @@ fn many_references(client: &GitClient) -> Result<()> {
                 web.create(&name)?
             };
             let id = repo.commit_files("one", &[("a", "1")])?;
-            let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted\n");
-            for number in 0..count {
-                writeln!(packed, "{id} refs/heads/team/branch-{number:06}")?;
-            }
-            writeln!(packed, "{id} refs/tags/v1.2.3")?;
-            fs::write(repo.bare().join("packed-refs"), packed)?;
+            let last = repo.many_branches(count, &id)?;
+            repo.tag("v1.2.3")?;
             let mut request = request(repo.url())?;
             if is_old {
                 request.credentials.ssh = Some(Identity::new(&key, None, &shell.known_hosts()?)?);
             }
-            let last = format!("team/branch-{:06}", count - 1);
             for (what, reference) in [
                 ("branch", Reference::Branch(last)),
                 ("version", Reference::SemVer("1.x".to_owned())),

@@ -10,6 +10,7 @@ use git::tree::{Node, Tree, What};
 use git::{Proxies, Reference, RemoteUrl, Request, cache};
 use sha2::{Digest, Sha256};
 use tests::git_client::GitClient;
+use tests::proc;
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -41,11 +42,11 @@ fn run(arguments: Vec<String>) -> Result<()> {
     let commit = git.get(&request)?;
     println!("commit {}", commit.id);
     println!("received {} bytes", commit.received);
-    println!("fetched in {:?}, peak {}", commit.took, peak());
+    println!("fetched in {:?}, peak {} MiB", commit.took, peak()?);
     let started = Instant::now();
     let mut content = Content::default();
     content.add(&commit.tree, commit.tree.root(), "")?;
-    println!("read in {:?}, peak {}", started.elapsed(), peak());
+    println!("read in {:?}, peak {} MiB", started.elapsed(), peak()?);
     println!("files {} with {} bytes", content.files, content.bytes);
     println!("content {:x}", content.digest.finalize());
     Ok(())
@@ -80,9 +81,7 @@ impl Content {
     }
 }
 
-/// The most memory this process had at a time, as the kernel says.
-fn peak() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap_or("unknown").trim().to_owned()
+/// The most memory this process had at a time, in MiB.
+fn peak() -> Result<u64> {
+    Ok(proc::resident(std::process::id())?.peak >> 20)
 }

@@ -1,21 +1,22 @@
 //! Servers that mean harm, or are broken: each of them is given up within its time and its limits, with words that say why.
 //! What they cost in memory is measured in `git_memory.rs`.
 
-use std::io::{self, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use git::{Limits, Reference, Request};
 use tests::git_server::{Fault, GitServer};
 use tests::pack::{self, Kind};
-use tests::raw_server::{Asked, RawServer, frame, greeting, head, packfile, repository};
+use tests::raw_server::{Asked, RawServer, drip, forever, frame, greeting, head, packfile, repository};
 use tests::ssh_server::{Options, SshServer};
 
 use crate::stage::{Stage, over_ssh, request};
 
 /// Longer than anything here may take.
 const SOON: Duration = Duration::from_secs(30);
+/// So slow that nobody waits for the end.
+const PACE: Duration = Duration::from_millis(100);
 
 /// What asking for HEAD fails with, which has to be soon.
 #[track_caller]
@@ -36,25 +37,6 @@ fn check_answer(stage: &Stage, answer: impl Into<Vec<u8>>, text: &str) -> Result
     let server = RawServer::start(move |_, stream| stream.write_all(&bytes))?;
     let found = failure(stage, &request(&format!("{}/app.git", server.url()))?);
     assert!(found.contains(text), "{found}\ninstead of\n{text}\nfor {shown:?}");
-    Ok(())
-}
-
-/// Repeats something until nobody listens any more.
-fn forever(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    let many = bytes.repeat(1 + 60_000 / bytes.len());
-    loop {
-        stream.write_all(&many)?;
-    }
-}
-
-/// Says something byte by byte, for longer than anybody waits.
-fn drip(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    for byte in bytes {
-        stream.write_all(&[*byte])?;
-        // The pace of this server is what is wrong with it.
-        std::thread::sleep(Duration::from_millis(100));
-    }
     Ok(())
 }
 
@@ -156,9 +138,9 @@ fn a_server_that_drips_is_given_up_when_time_is_up() -> Result<()> {
             };
             stream.write_all(head(kind).as_bytes())?;
             match (asked.method.as_str(), asked.is_listing()) {
-                ("GET", _) => drip(stream, &greeting().repeat(50)),
-                (_, true) => drip(stream, &frame(reference("HEAD")).repeat(50)),
-                _ => drip(stream, &bytes.repeat(50)),
+                ("GET", _) => drip(stream, &greeting().repeat(50), PACE),
+                (_, true) => drip(stream, &frame(reference("HEAD")).repeat(50), PACE),
+                _ => drip(stream, &bytes.repeat(50), PACE),
             }
         })?;
         let mut request = request(&format!("{}/app.git", server.url()))?;
@@ -169,7 +151,7 @@ fn a_server_that_drips_is_given_up_when_time_is_up() -> Result<()> {
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
     // Even the head of the answer.
-    let server = RawServer::start(|_, stream| drip(stream, head("advertisement").repeat(50).as_bytes()))?;
+    let server = RawServer::start(|_, stream| drip(stream, head("advertisement").repeat(50).as_bytes(), PACE))?;
     let mut request = request(&format!("{}/app.git", server.url()))?;
     request.timeout = Duration::from_millis(700);
     let found = failure(&stage, &request);

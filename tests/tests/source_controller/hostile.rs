@@ -1,7 +1,6 @@
 //! Servers that mean harm: whatever one does, its object says what is wrong within its time, the controller does not grow, and
 //! the others are not held up. What the client makes of each of them is looked at without a cluster, in the tests of `git`.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::TcpStream;
@@ -12,17 +11,23 @@ use api::source::GitRepository;
 use serde_json::json;
 use tests::controllers::Controller;
 use tests::pack::{self, Kind};
-use tests::raw_server::{Asked, RawServer, frame, greeting, head, packfile, repository};
+use tests::proc;
+use tests::raw_server::{Asked, RawServer, drip, forever, frame, greeting, head, packfile, repository};
 use tests::scenario::Scenario;
 
 use crate::stage::{artifact, builder, conditions, content, message, source, stored};
 
-/// The longest an operation may take, in seconds.
-const TIMEOUT: u64 = 20;
+/// The longest an operation may take, in seconds, and where it takes all of that.
+const TIMEOUT: u32 = 20;
+const SHORT_TIMEOUT: u32 = 2;
+/// What may come on top: what is under way when the time is up has to end, and places are taken by others.
+const SLACK: u32 = 10;
+/// So slow that nobody waits for the end: a byte a second.
+const PACE: Duration = Duration::from_secs(1);
 /// What the process may take at most, in MiB, whatever is sent: lists of 64 MiB are held in memory.
 const MOST: u64 = 150;
 
-/// A server that takes the old questions as they come and answers one of them in a way of its own.
+/// A server with one fault.
 struct Hostile {
     name: &'static str,
     server: RawServer,
@@ -59,24 +64,6 @@ fn objects(
 /// Answers with this pack.
 fn packed(name: &'static str, text: &'static str, pack: Vec<u8>) -> Result<Hostile> {
     objects(name, text, move |stream| stream.write_all(&packfile(&pack)))
-}
-
-fn forever(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    let many = bytes.repeat(1 + 60_000 / bytes.len());
-    loop {
-        stream.write_all(&many)?;
-    }
-}
-
-/// A byte a second.
-fn drip(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    for byte in bytes {
-        stream.write_all(&[*byte])?;
-        // The pace of this server is what is wrong with it.
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    Ok(())
 }
 
 const LATE: &str = "context deadline exceeded";
@@ -119,13 +106,15 @@ fn servers() -> Result<Vec<Hostile>> {
             forever(stream, &many)
         })?,
         hostile("drip", LATE, |_, stream| {
-            drip(stream, head("advertisement").repeat(9).as_bytes())
+            drip(stream, head("advertisement").repeat(9).as_bytes(), PACE)
         })?,
         hostile("drip-greeting", LATE, |_, stream| {
             stream.write_all(head("advertisement").as_bytes())?;
-            drip(stream, &greeting().repeat(9))
+            drip(stream, &greeting().repeat(9), PACE)
         })?,
-        objects("drip-objects", LATE, move |stream| drip(stream, &packfile(&whole)))?,
+        objects("drip-objects", LATE, move |stream| {
+            drip(stream, &packfile(&whole), PACE)
+        })?,
         packed(
             "bad-checksum",
             "it does not end with the hash of what it holds",
@@ -188,12 +177,14 @@ fn servers() -> Result<Vec<Hostile>> {
     Ok(all)
 }
 
+/// How long an operation may take that ends with this text, in seconds.
+fn timeout(text: &str) -> u32 {
+    if text == LATE { SHORT_TIMEOUT } else { TIMEOUT }
+}
+
 /// The most memory that the controller has had so far, in MiB.
 fn peak(s: &Scenario) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", s.controllers.id(Controller::Source)?))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes: u64 = line.context("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes >> 10)
+    Ok(proc::resident(s.controllers.id(Controller::Source)?)?.peak >> 20)
 }
 
 /// How long the only run of an object has taken, in seconds.
@@ -213,17 +204,13 @@ async fn each_is_named_within_its_time_and_holds_up_nobody() -> Result<()> {
         .flag(Controller::Source, "--git-max-transfer-size=104857600")
         .flag(Controller::Source, "--min-retry-delay=10m")
         .flag(Controller::Source, "--concurrent=4")
+        .flag(Controller::Source, "--log-level=debug")
         .start()
         .await?;
     let servers = servers()?;
     for Hostile { name, server, text } in &servers {
-        let (url, mut fields) = (
-            format!("{}/app.git", server.url()),
-            json!({ "timeout": format!("{TIMEOUT}s") }),
-        );
-        if *text == LATE {
-            fields["timeout"] = json!("2s");
-        }
+        let url = format!("{}/app.git", server.url());
+        let mut fields = json!({ "timeout": format!("{}s", timeout(text)) });
         if *name == "dotted-version" {
             fields["ref"] = json!({ "semver": "*" });
         }
@@ -262,11 +249,7 @@ async fn each_is_named_within_its_time_and_holds_up_nobody() -> Result<()> {
     for Hostile { name, text, .. } in &servers {
         let took = took(&metrics, name)?;
         println!("{name}: {took} s");
-        // What is under way when the time is up may take its time to end, and places are taken by others.
-        assert!(
-            took < if *text == LATE { 12.0 } else { 20.0 + 10.0 },
-            "{name}: {took} s"
-        );
+        assert!(took < f64::from(timeout(text) + SLACK), "{name}: {took} s");
     }
     // What was received in vain is counted too.
     let received = metrics
@@ -293,22 +276,13 @@ async fn a_hundred_thousand_references_are_no_harm() -> Result<()> {
         let name = format!("app-{count}");
         let repo = s.git.create(&name)?;
         let id = repo.commit_files("one", &[("a", "1")])?;
-        let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted\n");
-        for number in 0..count {
-            writeln!(packed, "{id} refs/heads/team/branch-{number:06}")?;
-        }
-        writeln!(packed, "{id} refs/tags/v1.2.3")?;
-        fs::write(repo.bare().join("packed-refs"), packed)?;
-        for (kind, reference, revision) in [
-            (
-                "branch",
-                json!({ "branch": format!("team/branch-{:06}", count - 1) }),
-                None,
-            ),
-            ("version", json!({ "semver": "1.x" }), Some("v1.2.3")),
+        let last = repo.many_branches(count, &id)?;
+        repo.tag("v1.2.3")?;
+        for (kind, reference, short) in [
+            ("branch", json!({ "branch": last }), last.as_str()),
+            ("version", json!({ "semver": "1.x" }), "v1.2.3"),
         ] {
             let artifact = stored(&s, &format!("{name}-{kind}"), repo.url(), json!({ "ref": reference })).await?;
-            let short = revision.map_or_else(|| format!("team/branch-{:06}", count - 1), str::to_owned);
             assert_eq!(artifact.revision, format!("{short}@sha1:{id}"));
         }
     }

@@ -136,8 +136,7 @@ async fn references_that_are_not_there_are_named() -> Result<()> {
     let repo = s.git.create("app")?;
     repo.commit_files("one", &[("version", "1")])?;
     repo.tag("v1.0.0")?;
-    repo.git(&["tag", "--annotate", "--message", "two", "v2.0.0"])?;
-    repo.git(&["push", "--quiet", "origin", "refs/tags/v2.0.0"])?;
+    repo.annotated_tag("v2.0.0", "two")?;
     let (url, none) = (repo.url(), "0123456789012345678901234567890123456789");
     let (tag, tree) = (repo.id("v2.0.0")?, repo.id("HEAD^{tree}")?);
     for (name, reference, text) in [

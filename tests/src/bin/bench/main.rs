@@ -9,7 +9,6 @@ mod audit;
 mod board;
 mod cases;
 mod meter;
-mod proc;
 mod report;
 mod sample;
 mod stage;

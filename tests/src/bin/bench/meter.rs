@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use ::tests::proc::{self, Resident};
 use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::audit::{Audit, Requests};
-use crate::proc::{self, Resident};
 
 /// A process under measurement.
 #[derive(Clone, Debug)]

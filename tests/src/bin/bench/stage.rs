@@ -13,6 +13,7 @@ use ::tests::controllers::{self, Controller, Controllers, Options};
 use ::tests::flux;
 use ::tests::git_server::GitServer;
 use ::tests::namespace::{Namespace, Object};
+use ::tests::proc;
 use ::tests::process::tail;
 use ::tests::repo::Repo;
 use ::tests::wait;
@@ -28,7 +29,6 @@ use serde_json::json;
 use crate::audit::{self, Audit};
 use crate::board::Board;
 use crate::meter::{Cost, Span, Watched};
-use crate::proc;
 use crate::sample::{self, Fleet, NAMESPACE, SOURCE};
 
 /// Git itself in the table.

@@ -10,6 +10,7 @@ use kube::api::ListParams;
 use serde_json::Value;
 use tests::api_proxy::Faults;
 use tests::controllers::Controller;
+use tests::proc::{self, Resident};
 use tests::wait;
 
 use crate::account::lock;
@@ -420,7 +421,7 @@ impl Stage {
         loop {
             ticks.tick().await;
             for replica in self.replicas.all() {
-                let Some(bytes) = replica.id().and_then(resident) else {
+                let Some(Ok(Resident { now: bytes, .. })) = replica.id().map(proc::resident) else {
                     continue;
                 };
                 let most = self.settings.memory << 20;
@@ -435,14 +436,6 @@ impl Stage {
             }
         }
     }
-}
-
-/// The resident memory of a process in bytes.
-fn resident(id: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 /// The bytes of all files in a directory; what goes meanwhile does not count.
