@@ -97,7 +97,7 @@ impl Request {
     }
 }
 
-/// What the last operation for a request has cost, also one that failed and has no [`Commit`] to say it. Clones share it.
+/// What the last operation for a request has cost, whether it succeeded or not. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Cost(Arc<Mutex<(u64, Duration)>>);
 
@@ -141,10 +141,6 @@ pub struct Commit {
     pub author: String,
     /// When it was committed, in seconds since the epoch, as the committer says.
     pub committed: i64,
-    /// Bytes that were received for it, listings and submodules among them.
-    pub received: u64,
-    /// How long all of it took, the wait for a slot not included.
-    pub took: Duration,
     /// Its tree.
     pub tree: Tree,
     /// Its id.
@@ -339,12 +335,8 @@ impl Client {
         let started = Instant::now();
         let allowance = Allowance::new(request.limits.transfer);
         let found = self.find(request, stop, &allowance);
-        let (received, took) = (allowance.taken(), started.elapsed());
-        request.cost.note(received, took);
-        let mut found = found?;
-        if let Found::Commit(commit) = &mut found {
-            (commit.received, commit.took) = (received, took);
-        }
+        request.cost.note(allowance.taken(), started.elapsed());
+        let found = found?;
         if let Some(cache) = &self.means.cache {
             cache.sweep(SystemTime::now());
         }

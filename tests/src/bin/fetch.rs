@@ -41,8 +41,8 @@ fn run(arguments: Vec<String>) -> Result<()> {
     };
     let commit = git.get(&request)?;
     println!("commit {}", commit.id);
-    println!("received {} bytes", commit.received);
-    println!("fetched in {:?}, peak {} MiB", commit.took, peak()?);
+    println!("received {} bytes", request.cost.received());
+    println!("fetched in {:?}, peak {} MiB", request.cost.took(), peak()?);
     let started = Instant::now();
     let mut content = Content::default();
     content.add(&commit.tree, commit.tree.root(), "")?;

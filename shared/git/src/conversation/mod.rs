@@ -9,8 +9,6 @@ mod listing;
 mod obtain;
 mod words;
 
-use std::time::Duration;
-
 use gix::ObjectId;
 use gix::hash::Kind;
 use gix::protocol::Handshake;
@@ -332,8 +330,6 @@ impl<'a> Conversation<'a> {
             subject,
             author,
             committed,
-            received: self.allowance.taken(),
-            took: Duration::ZERO,
             tree: Tree::new(objects, tree),
             id,
             raw,
