@@ -5,10 +5,9 @@ use crate::alert::{self, Choice};
 use crate::notifier::{self, send};
 use crate::outbox::{Fate, Letter};
 use crate::provider::{Data, Secrets, Settings};
+use crate::secrets;
 use api::meta::LocalObjectReference;
 use api::notification::Provider;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
 use kube::{Client, ResourceExt};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -141,14 +140,8 @@ impl Dispatcher {
         let Some(LocalObjectReference { name }) = reference else {
             return Ok(None);
         };
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match api.get(name).await {
-            Ok(secret) => Ok(Some(secret.data.unwrap_or_default())),
-            Err(kube::Error::Api(status)) => Err(format!(
-                "failed to read secret '{namespace}/{name}': {}",
-                status.message
-            )),
-            Err(error) => Err(format!("failed to read secret '{namespace}/{name}': {error}")),
-        }
+        let data = secrets::read(&self.client, namespace, name).await;
+        data.map(Some)
+            .map_err(|text| format!("failed to read secret '{namespace}/{name}': {text}"))
     }
 }

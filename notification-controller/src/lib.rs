@@ -31,6 +31,7 @@ pub mod receiver;
 pub mod reconcile;
 pub mod resources;
 pub mod retry;
+pub mod secrets;
 pub mod server;
 pub mod unsupported;
 

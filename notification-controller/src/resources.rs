@@ -1,5 +1,7 @@
 //! The kinds that Alerts and Receivers refer to: where the API server keeps them, their labels, and the annotation
 //! that asks for a reconcile. The list is closed, so that no discovery is needed.
+//!
+//! References and events are anybody's text: what they name is escaped or refused before it becomes part of a path.
 
 use api::event::ObjectReference;
 use api::meta::key;
@@ -7,8 +9,8 @@ use api::notification::{CrossNamespaceObjectReference, ObjectKind};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::PartialObjectMeta;
 use kube::{Client, ResourceExt};
+use runtime::path::{self, Unfit};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -31,6 +33,9 @@ pub enum Error {
         /// Its answer.
         error: kube::Error,
     },
+    /// A part of it cannot be part of a path.
+    #[error(transparent)]
+    Name(#[from] Unfit),
     /// All objects of a kind are meant, but not which.
     #[error("matchLabels field not set when using wildcard '*' as name of kind '{0}'")]
     NoLabels(ObjectKind),
@@ -81,15 +86,32 @@ fn plural(kind: ObjectKind) -> &'static str {
     }
 }
 
-fn resource(kind: ObjectKind, api_version: &str) -> ApiResource {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: api_version.to_owned(),
+fn resource(kind: ObjectKind, api_version: &str) -> Result<ApiResource, Unfit> {
+    let (group, version) = match api_version.split_once('/') {
+        Some((group, version)) => (path::segment("API group", group)?, version),
+        None => (String::new(), api_version),
+    };
+    let version = path::segment("API version", version)?;
+    Ok(ApiResource {
+        api_version: match group.as_str() {
+            "" => version.clone(),
+            group => format!("{group}/{version}"),
+        },
+        group,
+        version,
         kind: kind.as_str().to_owned(),
         plural: plural(kind).to_owned(),
-    }
+    })
+}
+
+/// The objects of a kind in a namespace.
+fn objects(client: &Client, kind: ObjectKind, api_version: &str, namespace: &str) -> Result<Api<DynamicObject>, Unfit> {
+    let namespace = path::segment("namespace", namespace)?;
+    Ok(Api::namespaced_with(
+        client.clone(),
+        &namespace,
+        &resource(kind, api_version)?,
+    ))
 }
 
 /// The labels of the object an event is about.
@@ -101,9 +123,8 @@ pub async fn labels(client: &Client, object: &ObjectReference) -> Result<BTreeMa
         .kind
         .parse()
         .map_err(|_| Error::UnknownKind(object.kind.clone()))?;
-    let resource = resource(kind, &object.api_version);
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &object.namespace, &resource);
-    let found = api.get_metadata(&object.name).await;
+    let api = objects(client, kind, &object.api_version, &object.namespace)?;
+    let found = api.get_metadata(&path::name(&object.name)?).await;
     let found = found.map_err(|error| Error::Api {
         what: format!("failed to get {kind} {}", object.name),
         error,
@@ -131,7 +152,7 @@ pub async fn request(
         .as_deref()
         .or_else(|| default_version(kind))
         .ok_or(Error::NoVersion(kind))?;
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(kind, version));
+    let api = objects(client, kind, version, namespace)?;
     if reference.name != "*" {
         annotate(&api, kind, &reference.name).await?;
         return Ok(1);
@@ -174,7 +195,7 @@ async fn annotate(api: &Api<DynamicObject>, kind: ObjectKind, name: &str) -> Res
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let answer: Result<PartialObjectMeta<DynamicObject>, _> = api.patch_metadata(name, &parameters, &patch).await;
+    let answer = api.patch_metadata(&path::name(name)?, &parameters, &patch).await;
     answer.map(drop).map_err(|error| Error::Api {
         what: format!("unable to annotate {kind}/{name}"),
         error,
@@ -193,11 +214,35 @@ mod tests {
             let stem = stem.strip_suffix('y').unwrap_or(&stem);
             assert!(plural.starts_with(stem) && plural.ends_with('s'), "{kind}: {plural}");
         }
-        let resource = resource(ObjectKind::GitRepository, "source.toolkit.fluxcd.io/v1");
-        assert_eq!(
-            (resource.group.as_str(), resource.version.as_str()),
-            ("source.toolkit.fluxcd.io", "v1")
-        );
         assert_eq!(default_version(ObjectKind::Kustomization), None);
+    }
+
+    #[track_caller]
+    fn check(api_version: &str, expected: Result<(&str, &str, &str), &str>) {
+        let found = resource(ObjectKind::GitRepository, api_version).map_err(|error| error.to_string());
+        let found = found.map(|found| (found.group, found.version, found.api_version));
+        let found = found
+            .as_ref()
+            .map(|(group, version, whole)| (group.as_str(), version.as_str(), whole.as_str()))
+            .map_err(String::as_str);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn versions_of_apis_are_two_segments_and_no_more() {
+        let group = "source.toolkit.fluxcd.io";
+        check(
+            "source.toolkit.fluxcd.io/v1",
+            Ok((group, "v1", "source.toolkit.fluxcd.io/v1")),
+        );
+        check("v1", Ok(("", "v1", "v1")));
+        check("g/v1?x#y", Ok(("g", "v1%3Fx%23y", "g/v1%3Fx%23y")));
+        check(
+            "g/v1/namespaces/other/things/x?",
+            Err("invalid API version \"v1/namespaces/other/things/x?\": [may not contain '/']"),
+        );
+        check("../v1", Err("invalid API group \"..\": [may not be '..']"));
+        check("/v1/secrets", Err("API group may not be empty"));
+        check("", Err("API version may not be empty"));
     }
 }

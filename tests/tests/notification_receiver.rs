@@ -292,6 +292,68 @@ async fn objects_are_named_or_chosen_by_labels_and_one_that_is_missing_does_not_
 }
 
 #[tokio::test]
+async fn a_reference_reaches_the_object_it_names_and_no_other_path() -> Result<()> {
+    let s = stage("receiver-names").await?;
+    let chosen = path(&receiver(&s, "generic", json!({})).await?)?;
+    let ours = |text: &str| s.namespace.text(text);
+    let odd = |name: &str| json!({ "kind": "GitRepository", "name": name });
+    let versions = async || -> Result<_> {
+        let repository = s.namespace.get::<GitRepository>("app").await?;
+        let secret = s.namespace.get::<Secret>("hook").await?;
+        Ok((repository.resource_version(), secret.resource_version()))
+    };
+    let cases = [
+        odd("app?x=y"),
+        odd("app#x"),
+        odd("app/status"),
+        odd("../gitrepositories/app"),
+        odd("%61pp"),
+        json!({ "kind": "GitRepository", "name": "x", "namespace": ours("<ns>/gitrepositories/app?") }),
+        json!({
+            "kind": "GitRepository", "name": "x",
+            "apiVersion": ours("source.toolkit.fluxcd.io/v1/namespaces/<ns>/gitrepositories/app?"),
+        }),
+        json!({ "kind": "GitRepository", "name": "x", "apiVersion": ours("/v1/namespaces/<ns>/secrets/hook?") }),
+    ];
+    let mut found = Vec::new();
+    for case in &cases {
+        let before = versions().await?;
+        s.namespace
+            .patch::<Receiver>("hook", json!({ "spec": { "resources": [case] } }))
+            .await?;
+        s.namespace.wait_ready::<Receiver>("hook").await?;
+        let code = call(&s, &chosen, &[], "").await?.as_u16();
+        found.push((case, code, versions().await? == before));
+    }
+    let expected: Vec<_> = cases.iter().map(|case| (case, 500, true)).collect();
+    assert_eq!(found, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_is_read_from_the_secret_of_that_name_and_no_other() -> Result<()> {
+    let s = stage("receiver-secret-names").await?;
+    s.namespace.secret("hook", &[("token", "the-token")]).await?;
+    for (name, said) in [
+        ("hook?x=y", "secrets \"hook?x=y\" not found"),
+        ("hook#x", "secrets \"hook#x\" not found"),
+        ("?limit=5", "secrets \"?limit=5\" not found"),
+        (
+            "../secrets/hook",
+            "invalid resource name \"../secrets/hook\": [may not contain '/']",
+        ),
+        ("%68ook", "invalid resource name \"%68ook\": [may not contain '%']"),
+        ("..", "invalid resource name \"..\": [may not be '..']"),
+    ] {
+        apply(&s, "generic", json!({ "secretRef": { "name": name } })).await?;
+        let expected = format!("unable to read token from secret '{}/{name}' error: {said}", s.ns());
+        let told = |receiver: &Receiver| condition(receiver, "Ready").is_some_and(|ready| ready.message == expected);
+        s.namespace.wait::<Receiver>("hook", &expected, told).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_deleted_receiver_is_gone_with_its_path() -> Result<()> {
     let s = stage("receiver-deleted").await?;
     let path = path(&receiver(&s, "generic", json!({})).await?)?;

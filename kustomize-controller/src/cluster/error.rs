@@ -5,6 +5,7 @@
 
 use kube::core::Status;
 use runtime::client::answers_outage;
+use runtime::path::Unfit;
 use thiserror::Error;
 
 /// Why a request to an API server came to nothing.
@@ -41,6 +42,13 @@ pub enum ApiError {
     /// Not sent, because it could not have meant what was written, for example a name with a slash.
     #[error("{0}")]
     Refused(String),
+}
+
+/// It is not sent.
+impl From<Unfit> for ApiError {
+    fn from(error: Unfit) -> Self {
+        ApiError::Refused(error.to_string())
+    }
 }
 
 impl ApiError {

@@ -26,10 +26,10 @@ use discovery::{Certainty, Discovery};
 use http::{HeaderValue, Method};
 use kube::client::Body;
 use kube::{Client, Config};
-use path::encoded;
 use runtime::lease::Fence;
 use runtime::lock;
 use runtime::metrics::Metrics;
+use runtime::path::encoded;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt;
@@ -158,7 +158,8 @@ impl Clusters {
     /// The cluster as that identity.
     ///
     /// # Errors
-    /// [`ApiError::Refused`] for an account without namespace or name, or whose name fits no header.
+    /// [`ApiError::Refused`] for an account without namespace or name, and for a name that no account can have: with a
+    /// colon, for example, it would be another user's.
     pub fn of(&self, identity: &Identity) -> Result<Cluster, ApiError> {
         let Identity::Account { namespace, name } = identity else {
             return Ok(self.own());
@@ -167,6 +168,12 @@ impl Clusters {
             return Err(ApiError::Refused(
                 "cannot impersonate a service account without namespace or name".to_owned(),
             ));
+        }
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        if !name.bytes().all(is_plain) {
+            return Err(ApiError::Refused(format!(
+                "cannot impersonate service account {name:?}: its name may only have lower-case letters, digits, '-' and '.'"
+            )));
         }
         let mut recent = lock(&self.identities);
         let client = match recent.get(identity) {
@@ -424,7 +431,11 @@ impl Cluster {
             return Ok(true);
         }
         let accounts = self.resolve("v1", "ServiceAccount").await?;
-        Ok(self.find_metadata(&accounts, namespace, account).await?.is_some())
+        match self.find_metadata(&accounts, namespace, account).await {
+            // No account has such a name, now or later.
+            Err(ApiError::Refused(_)) => Ok(false),
+            found => Ok(found?.is_some()),
+        }
     }
 
     async fn read(

@@ -1,10 +1,8 @@
-//! Paths of the Kubernetes API, built so that no name from a manifest can lead anywhere else. Pure.
-//!
-//! client-go refuses the same names with the same words.
+//! Paths of kinds and objects. Pure.
 
 use super::discovery::Resource;
 use super::error::ApiError;
-use std::fmt::Write as _;
+use runtime::path::{encoded, segment};
 
 /// The path of a kind in a namespace, or of all of its objects where the namespace is empty.
 ///
@@ -35,31 +33,8 @@ pub(crate) fn object(resource: &Resource, namespace: &str, name: &str) -> Result
     Ok(format!(
         "{}/{}",
         collection(resource, namespace)?,
-        segment("resource name", name)?
+        runtime::path::name(name)?
     ))
-}
-
-fn segment(what: &str, text: &str) -> Result<String, ApiError> {
-    let refused = |why: &str| Err(ApiError::Refused(format!("invalid {what} {text:?}: [{why}]")));
-    match text {
-        "" => Err(ApiError::Refused(format!("{what} may not be empty"))),
-        "." | ".." => refused(&format!("may not be '{text}'")),
-        _ if text.contains('/') => refused("may not contain '/'"),
-        _ if text.contains('%') => refused("may not contain '%'"),
-        _ => Ok(encoded(text)),
-    }
-}
-
-/// Percent-encodes what is not plain in a path segment or a query value.
-pub(crate) fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => out.push(char::from(byte)),
-            // Writing to a String cannot fail.
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-        out
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::dependency;
 use crate::failure::Failure;
 use api::kustomize::Kustomization;
 use kube::api::Api;
+use runtime::path;
 
 impl Kustomizer {
     /// Checks the dependencies in their order; the first that is not ready ends it.
@@ -64,8 +65,12 @@ impl Kustomizer {
         if self.context.sees_all {
             return Ok(dependency::obstacle(object, revision, dependency, None));
         }
-        let api: Api<Kustomization> = Api::namespaced(self.context.process.client.clone(), &dependency.0);
-        let found = api.get_opt(&dependency.1).await?;
+        // What cannot be a name is the name of none.
+        let (Ok(namespace), Ok(name)) = (path::segment("namespace", &dependency.0), path::name(&dependency.1)) else {
+            return Ok(dependency::obstacle(object, revision, dependency, None));
+        };
+        let api: Api<Kustomization> = Api::namespaced(self.context.process.client.clone(), &namespace);
+        let found = api.get_opt(&name).await?;
         let found = found.as_ref().map(|found| (found, self.ledger.status(found)));
         Ok(dependency::obstacle(
             object,

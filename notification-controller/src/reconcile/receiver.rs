@@ -3,13 +3,11 @@
 use super::FIELD_MANAGER;
 use crate::receiver::hooks::Hooks;
 use crate::receiver::path;
-use crate::unsupported;
+use crate::{secrets, unsupported};
 use api::Duration;
 use api::meta::condition::{READY, RECONCILING, STALLED};
 use api::meta::{key, reason};
 use api::notification::{Receiver, ReceiverType};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
 use kube::{Client, ResourceExt};
 use runtime::conditions::Verdict;
 use runtime::controller::{Gone, Next, Reconcile};
@@ -213,11 +211,9 @@ fn labels(namespace: &str, name: &str) -> ObjectLabels {
 /// The token in a Secret. It may be empty, but it has to be there.
 async fn token(client: &Client, namespace: &str, name: &str) -> Result<Vec<u8>, Failure> {
     let secret = format!("{namespace}/{name}");
-    let found = Api::<Secret>::namespaced(client.clone(), namespace).get(name).await;
-    let data = match found {
-        Ok(found) => found.data.unwrap_or_default(),
-        Err(kube::Error::Api(status)) => return Err(Failure::Unreadable(secret, status.message.clone())),
-        Err(error) => return Err(Failure::Unreadable(secret, error.to_string())),
+    let data = match secrets::read(client, namespace, name).await {
+        Ok(data) => data,
+        Err(text) => return Err(Failure::Unreadable(secret, text)),
     };
     data.get("token")
         .map(|token| token.0.clone())

@@ -14,7 +14,7 @@ use super::read;
 use crate::metrics::Requests;
 use crate::receiver::hooks::Hooks;
 use crate::receiver::verify::verify;
-use crate::resources;
+use crate::{resources, secrets};
 use api::meta::condition::{READY, RECONCILING, STALLED};
 use api::notification::{Receiver, ReceiverStatus};
 use axum::Router;
@@ -24,8 +24,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
 use kube::{Client, ResourceExt};
 use runtime::conditions::{self, Verdict};
 use runtime::objects::Objects;
@@ -143,10 +141,7 @@ impl Server {
         let Some(reference) = &receiver.spec.secret_ref else {
             return Err("no secretRef".to_owned());
         };
-        let secret = Api::<Secret>::namespaced(self.client.clone(), &namespace)
-            .get(&reference.name)
-            .await;
-        let data = secret.map_err(|error| error.to_string())?.data.unwrap_or_default();
+        let data = secrets::read(&self.client, &namespace, &reference.name).await?;
         data.get("token")
             .map(|token| token.0.clone())
             .ok_or_else(|| "the secret has no key 'token'".to_owned())

@@ -21,6 +21,7 @@ pub mod lease;
 pub mod merge;
 pub mod metrics;
 pub mod objects;
+pub mod path;
 pub mod process;
 mod queue;
 pub mod report;

@@ -541,14 +541,36 @@ async fn an_impersonated_account_can_do_what_it_may_and_no_more() -> Result<()> 
     assert!(edge.own.can_impersonate(edge.namespace.name(), "deployer").await?);
     assert!(edge.own.can_impersonate(edge.namespace.name(), "").await?);
     assert!(!edge.own.can_impersonate(edge.namespace.name(), "nobody").await?);
-    let nameless = Identity::Account {
-        namespace: edge.namespace.name().to_owned(),
-        name: String::new(),
-    };
-    assert!(
-        edge.clusters.of(&nameless).is_err(),
-        "no name must not mean the controller's own rights"
-    );
+    for impossible in [
+        "deployer/token",
+        "..",
+        "deployer?x",
+        "deployer:x",
+        "deployer ",
+        "Deployer",
+    ] {
+        assert!(
+            !edge.own.can_impersonate(edge.namespace.name(), impossible).await?,
+            "{impossible}"
+        );
+    }
+    // No name must not mean the controller's own rights, and none must make another kind of user.
+    for name in [
+        "",
+        "a:b",
+        "a b",
+        "a\r\nimpersonate-group: system:masters",
+        "a\t",
+        "a?b",
+        "A",
+    ] {
+        let identity = Identity::Account {
+            namespace: edge.namespace.name().to_owned(),
+            name: name.to_owned(),
+        };
+        let refused = edge.clusters.of(&identity).err().context(name)?;
+        assert!(refused.to_string().starts_with("cannot impersonate"), "{refused}");
+    }
     Ok(())
 }
 
@@ -589,5 +611,67 @@ async fn applying_can_be_a_task_of_its_own() -> Result<()> {
     let (result, told) = task.await?;
     assert!(matches!(result, Ok(StageResult::Applied(_))), "{result:?}");
     assert_eq!(told, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_in_manifests_lead_to_no_other_object() -> Result<()> {
+    let edge = Edge::new("apply-names").await?;
+    let role = |name: &str, verb: &str| {
+        let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": [verb] }]);
+        edge.object("rbac.authorization.k8s.io/v1", "Role", name, json!({ "rules": rules }))
+    };
+    let neighbours = [role("odd", "get"), edge.map("neighbour", json!({}))];
+    lines(&edge, &neighbours).await?;
+    let before = (
+        edge.find("rbac.authorization.k8s.io/v1", "Role", "odd").await?,
+        config_map(&edge, "neighbour").await?,
+    );
+    // Roles may have such names.
+    let names = ["odd?dryRun=All", "odd#x", "odd&x", "system:odd x"];
+    let roles = names.map(|name| role(name, "list"));
+    applied(&edge.own, &roles, &Options::default()).await?;
+    for name in names {
+        let live = edge.find("rbac.authorization.k8s.io/v1", "Role", name).await?;
+        assert_eq!(live.context(name)?["metadata"]["name"], name);
+    }
+    let elsewhere = |namespace: &str| {
+        let namespace = edge.namespace.text(namespace);
+        edge.map(
+            "neighbour",
+            json!({ "metadata": { "namespace": namespace }, "data": { "k": "other" } }),
+        )
+    };
+    for (object, said) in [
+        (edge.map("neighbour?x", json!({})), "(Invalid)"),
+        (edge.map("?", json!({})), "(Invalid)"),
+        (
+            edge.map("..", json!({})),
+            "invalid resource name \"..\": [may not be '..']",
+        ),
+        (
+            edge.map("../configmaps/neighbour", json!({})),
+            "invalid resource name \"../configmaps/neighbour\": [may not contain '/']",
+        ),
+        (
+            edge.map("neighbour%3Fx", json!({})),
+            "invalid resource name \"neighbour%3Fx\": [may not contain '%']",
+        ),
+        (elsewhere("<ns>/configmaps/neighbour?"), "invalid namespace"),
+        (elsewhere("<ns>?"), "not found: namespaces"),
+        (elsewhere(".."), "invalid namespace"),
+        (
+            role("a/b", "list"),
+            "invalid resource name \"a/b\": [may not contain '/']",
+        ),
+    ] {
+        let refused = refusal(&edge.own, &[object], &Options::default()).await?;
+        assert!(refused.contains(said), "{refused}");
+    }
+    let after = (
+        edge.find("rbac.authorization.k8s.io/v1", "Role", "odd").await?,
+        config_map(&edge, "neighbour").await?,
+    );
+    assert_eq!(after, before);
     Ok(())
 }

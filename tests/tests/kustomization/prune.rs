@@ -312,3 +312,66 @@ spec:
     drop(edge);
     cluster.stop().await
 }
+
+#[tokio::test]
+async fn an_inventory_of_odd_names_deletes_no_other_object_and_no_collection() -> Result<()> {
+    let edge = Edge::new("prune-names").await?;
+    let neighbours = [edge.map("a", json!({})), edge.map("b", json!({}))];
+    create(&edge, &neighbours).await?;
+    let before = (
+        edge.find("v1", "ConfigMap", "a").await?,
+        edge.find("v1", "ConfigMap", "b").await?,
+    );
+    let own = edge.namespace.name();
+    let map = |namespace: &str, name: &str| Owned {
+        id: ObjectId {
+            group: String::new(),
+            kind: "ConfigMap".to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
+        version: "v1".to_owned(),
+    };
+    let stale = [
+        map(own, ""),
+        map(own, "."),
+        map(own, ".."),
+        map(own, "?"),
+        map(own, "#"),
+        map(own, "%3F"),
+        map(own, "a?x=y"),
+        map(own, "a#x"),
+        map(own, "/a"),
+        map(own, "x/../a"),
+        map("", "a"),
+        map(&format!("{own}/configmaps/a?"), "x"),
+        map(&format!("{own}/configmaps?"), "x"),
+    ];
+    // With a look at each object first, and without one in the version that a neighbour has.
+    let version = before
+        .0
+        .as_ref()
+        .and_then(|live| live["metadata"]["resourceVersion"].as_str()?.parse().ok());
+    assert!(version.is_some());
+    for known in [None, version] {
+        let pruned = prune::delete(&edge.own, &stale, &owner(&edge), &|_| known, &stages::rank, 1).await;
+        assert_eq!(pruned.doomed, []);
+        let after = (
+            edge.find("v1", "ConfigMap", "a").await?,
+            edge.find("v1", "ConfigMap", "b").await?,
+        );
+        assert_eq!(after, before);
+        let refused: Vec<_> = pruned
+            .failures
+            .iter()
+            .map(|failed| failed.owned.id.name.as_str())
+            .collect();
+        assert_eq!(
+            refused,
+            ["x/../a", "..", ".", "%3F", "/a", "", "x", "x"],
+            "{:?}",
+            pruned.error()
+        );
+    }
+    Ok(())
+}
