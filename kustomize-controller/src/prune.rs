@@ -185,7 +185,8 @@ async fn delete_one(
             .await;
         match deleted {
             Ok(_) => return Ok(Fate::Doomed(uid.to_owned())),
-            Err(error) if error.is_conflict() && looks < LOOKS => looks += 1,
+            // Where the kind is served no more, the next look tells.
+            Err(error) if (error.is_conflict() || error.is_not_served()) && looks < LOOKS => looks += 1,
             Err(error) => return Err(failed("delete", &error)),
         }
     }

@@ -412,7 +412,8 @@ impl Cluster {
             .send(Method::DELETE, "delete", path, resource, name, METADATA, Some(body))
             .await
         {
-            Err(error) if error.is_not_found() => Ok(None),
+            // An unknown path says nothing about the object.
+            Err(error) if error.is_not_found() && !error.is_not_served() => Ok(None),
             Err(error) => Err(error),
             // The object if it is on its way out, a status if it is gone.
             Ok(answer) => {

@@ -8,6 +8,7 @@ mod build_errors;
 mod deletion_policy;
 mod depends_on;
 mod edges;
+mod names;
 mod post_build;
 mod prune;
 mod remote_bases;
