@@ -106,6 +106,23 @@ impl Namespace {
         self.cluster.apply_yaml(text, Some(&self.name)).await
     }
 
+    /// Makes or replaces a GitRepository of the branch main with an interval of ten minutes, with these fields of the spec besides
+    /// or instead.
+    pub async fn git_repository(&self, name: &str, url: &str, fields: Value) -> Result<()> {
+        let mut spec = json!({ "url": url, "interval": "10m", "ref": { "branch": "main" } });
+        if let (Value::Object(spec), Value::Object(fields)) = (&mut spec, fields) {
+            spec.extend(fields);
+        }
+        let object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": { "name": name },
+            "spec": spec,
+        });
+        self.apply_yaml(&object.to_string()).await?;
+        Ok(())
+    }
+
     /// Makes or replaces a Secret of plain texts.
     pub async fn secret(&self, name: &str, data: &[(&str, &str)]) -> Result<Secret> {
         let data: BTreeMap<_, _> = data.iter().copied().collect();

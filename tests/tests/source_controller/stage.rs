@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use api::meta::key::STALE_SINCE;
 use api::source::{Artifact, GitRepository};
 use flate2::read::GzDecoder;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tests::controllers::Controller;
 use tests::namespace::condition;
@@ -20,18 +20,7 @@ pub fn builder(name: &str) -> Builder {
 
 /// Makes a GitRepository of the branch main, with these fields of the spec besides or instead.
 pub async fn source(s: &Scenario, name: &str, url: &str, fields: Value) -> Result<()> {
-    let mut spec = json!({ "url": url, "interval": "10m", "ref": { "branch": "main" } });
-    if let (Value::Object(spec), Value::Object(fields)) = (&mut spec, fields) {
-        spec.extend(fields);
-    }
-    let object = json!({
-        "apiVersion": "source.toolkit.fluxcd.io/v1",
-        "kind": "GitRepository",
-        "metadata": { "name": name },
-        "spec": spec,
-    });
-    s.namespace.apply_yaml(&object.to_string()).await?;
-    Ok(())
+    s.namespace.git_repository(name, url, fields).await
 }
 
 /// Makes one and waits for its artifact.

@@ -154,19 +154,10 @@ impl Stage {
         Ok(())
     }
 
-    async fn source(&self, name: &str, repo: &Repo, fields: Value) -> Result<()> {
-        let mut spec = json!({ "url": repo.url(), "interval": "1h", "ref": { "branch": "main" } });
-        if let (Value::Object(spec), Value::Object(fields)) = (&mut spec, fields) {
-            spec.extend(fields);
-        }
-        let object = json!({
-            "apiVersion": "source.toolkit.fluxcd.io/v1",
-            "kind": "GitRepository",
-            "metadata": { "name": name },
-            "spec": spec,
-        });
-        self.namespace.apply_yaml(&object.to_string()).await?;
-        Ok(())
+    /// Makes a GitRepository that is looked at on request only.
+    async fn source(&self, name: &str, repo: &Repo, mut fields: Value) -> Result<()> {
+        fields["interval"] = json!("1h");
+        self.namespace.git_repository(name, repo.url(), fields).await
     }
 
     /// A new commit and release of the small repository.
