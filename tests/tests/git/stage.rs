@@ -64,19 +64,6 @@ impl Stage {
     }
 }
 
-/// What comes of asking, and of asking once more where that seemed to be silence.
-///
-/// Over HTTP/2 it may be, when a connection ends while a question is put: hyper hands it to the task of the connection through a
-/// channel of tokio's, and one that is written into it in the very moment in which that task ends is neither read nor thrown
-/// away as long as somebody could send another one, who waits for the answer (hyper's issue 4122). No client can know. Where a
-/// server asks for a client certificate it was seen about once in fifty times, else on a busy machine only.
-pub fn past_silence<T>(ask: impl Fn() -> Result<T, String>) -> Result<T, String> {
-    match ask() {
-        Err(error) if error.contains("context deadline exceeded") => ask(),
-        answer => answer,
-    }
-}
-
 /// Asks for the HEAD of a remote.
 pub fn request(url: &str) -> Result<Request> {
     Ok(Request {

@@ -10,12 +10,13 @@
 //! A question whose connection ends before its answer begins is put once more, as git and Go do: the server may have closed a
 //! connection that was kept, in the very moment in which it is used again. Every question may be put twice, those that are sent
 //! as POST too: they hold all that they are about, and change nothing. (Where nothing was sent yet, the library asks again over
-//! another connection by itself.)
+//! another connection by itself.) One that seems to be lost in silence is put once more too, see [`silence`].
 //!
 //! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
 
 mod cause;
 mod client;
+mod silence;
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
@@ -97,11 +98,13 @@ impl Link {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        let put = || {
+            let request = self.client.request(method.clone(), url.clone());
+            request.headers(headers.clone()).body(body.clone()).send()
+        };
         let (mut unsent, mut unanswered) = (0, 0);
         loop {
-            let request = self.client.request(method.clone(), url.clone());
-            let request = request.headers(headers.clone()).body(body.clone());
-            match self.stop.wait(request.send()) {
+            match self.stop.wait(silence::ask(url, put)) {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) if unsent < MORE_TRIES && is_unsent(&error) => unsent += 1,
                 Ok(Err(error)) if unanswered == 0 && is_unanswered(&error) => unanswered += 1,
