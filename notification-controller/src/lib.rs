@@ -51,15 +51,29 @@ use receiver::hooks::Hooks;
 use runtime::controller::{Controller, Object, Options, Trigger};
 use runtime::follow::{Change, follow};
 use runtime::objects::Objects;
-use runtime::process::Process;
+use runtime::process::{self, Process, Standby};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Works until shutdown.
+/// The name in leases, events and logs.
+pub const NAME: &str = "notification-controller";
+
+/// Runs the controller until it is told to end.
 ///
 /// # Errors
-/// Addresses that cannot be listened on, or another process that leads and writes.
-pub async fn run(args: Args, gates: BTreeMap<&'static str, bool>, process: Process) -> anyhow::Result<()> {
+/// A feature gate that is not known, a process that cannot start (see [`process::run`]), addresses that cannot be listened on, or
+/// another process that leads and writes.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let gates = args.gates().map_err(anyhow::Error::msg)?;
+    let process_args = args.process.clone();
+    // Flux's Deployment rolls: a new replica that waited for the old one's lease to be ready would wait for ever.
+    process::run(NAME, "", &process_args, Standby::Ready, |process| {
+        work(args, gates, process)
+    })
+    .await
+}
+
+async fn work(args: Args, gates: BTreeMap<&'static str, bool>, process: Process) -> anyhow::Result<()> {
     let scope = (!args.process.watch_all_namespaces.0).then(|| process.namespace.clone());
     process.health.announce("events");
     process.health.announce("receivers");

@@ -31,7 +31,7 @@ use git::ssh::Algorithms;
 use git::{Client, Config, Limits, Policy, Proxies};
 use kube::runtime::watcher;
 use runtime::controller::{Controller, Options};
-use runtime::process::Process;
+use runtime::process::{self, Process, Standby};
 use runtime::report::Ledger;
 use tokio::sync::Semaphore;
 
@@ -48,17 +48,31 @@ use storage::gc::Retention;
 use storage::path::base_url;
 use verify::needs::Memory;
 
+/// The name in leases, events and logs.
+pub const NAME: &str = "source-controller";
+
 /// What the names of this process's temporary directories begin with.
 const SCRATCH: &str = "source-controller-";
 
 /// How long downloads may take to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The work of the controller, once it leads; `environment` says who it is in clouds.
+/// Runs the controller until it is told to end.
 ///
 /// # Errors
-/// No storage directory, or an address that cannot be listened on.
-pub async fn run(args: Args, gates: Gates, environment: Environment, process: Process) -> anyhow::Result<()> {
+/// A feature gate that is not known, a process that cannot start (see [`process::run`]), no storage directory, or an address that
+/// cannot be listened on.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let gates = args.gates().map_err(anyhow::Error::msg)?;
+    let (process_args, shard) = (args.process.clone(), args.interval.watch_label_selector.clone());
+    process::run(NAME, &shard, &process_args, Standby::NotReady, |process| {
+        work(args, gates, process)
+    })
+    .await
+}
+
+async fn work(args: Args, gates: Gates, process: Process) -> anyhow::Result<()> {
+    let environment = Environment::read(|name| std::env::var(name).ok());
     let storage = Arc::new(open_storage(&args)?);
     clean_up(Arc::clone(&storage)).await?;
     process.health.announce("artifact server");

@@ -1,6 +1,6 @@
 //! A controller's process: what it starts with, when it works, how it ends.
 //!
-//! `main` parses flags and calls [`run`]; the work starts once the lease is held (or at once without leader
+//! `main` calls [`start`], and what that calls calls [`run`]; the work starts once the lease is held (or at once without leader
 //! election). SIGTERM and SIGINT end it: runs that are under way finish, servers drain, the lease is released, the
 //! last events are written. A lease is not released when something was still under way, and a lost lease ends the
 //! process with an error: nobody may work beside the next leader. Until then, and before the lease is held, the clients
@@ -12,10 +12,14 @@ use crate::health::{self, Health};
 use crate::lease::{Candidate, Elected, Fence, Timing};
 use crate::metrics::Metrics;
 use anyhow::Context as _;
+use clap::Parser;
 use kube::{Client, Config};
 use sha2::{Digest, Sha256};
 use std::future::Future;
+use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +63,28 @@ pub struct Process {
 
 /// The namespace that a process without `RUNTIME_NAMESPACE` is in.
 const DEFAULT_NAMESPACE: &str = "flux-system";
+
+/// Runs a program from its flags to its exit code: logging as `logging` says, then `work` until it ends. An error is logged.
+///
+/// Flags are parsed on a thread of their own: that takes a hundred kilobytes of stack, and the first thread never gives any back.
+pub fn start<A, F>(name: &'static str, logging: fn(&A) -> &ProcessArgs, work: fn(A) -> F) -> ExitCode
+where
+    A: Parser + Send + 'static,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let parsed = thread::spawn(A::parse).join();
+    let Ok(args) = parsed else { return ExitCode::FAILURE };
+    crate::telemetry::start(logging(&args));
+    let runtime = Runtime::new().context("no runtime for tasks");
+    let ended = runtime.and_then(|runtime| runtime.block_on(Box::pin(work(args))));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "{name} ends");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Runs a controller until a signal or a lost lease.
 ///
@@ -185,8 +211,10 @@ async fn finish(
 }
 
 async fn config() -> anyhow::Result<Config> {
-    let mut config = Config::infer()
-        .await
+    // Reads files. What it takes of stack to understand them is given back with the thread.
+    let infer = || Handle::current().block_on(Config::infer());
+    let mut config = tokio::task::spawn_blocking(infer)
+        .await?
         .context("no Kubernetes API server: set KUBECONFIG or run in a cluster")?;
     // A retry inside the client would hold a worker; the reconcilers have their own schedule.
     config.default_retry = false;

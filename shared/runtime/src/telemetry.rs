@@ -19,7 +19,7 @@ const QUIET: &str = "hyper=info,hyper_util=info,h2=info,rustls=info,gix=info,tow
 
 /// Starts logging to standard error, and installs the one TLS provider of the process.
 ///
-/// Call it once, first thing in `main`. `RUST_LOG` wins over `--log-level`.
+/// Call it once, before anything is logged. `RUST_LOG` wins over `--log-level`.
 pub fn start(args: &ProcessArgs) {
     use_ring();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(args.log_level)));
