@@ -1,5 +1,6 @@
 //! The walk through a tree.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use artifact::Limits;
@@ -7,6 +8,7 @@ use git::Tree;
 use git::tree::{Damage, Node, What};
 
 use super::listing::{Content, Entry, Listing, MAX_IGNORE_FILE, Source};
+use super::sparse::MAX_TARGET;
 use super::{Bounds, Error, Sparse, object};
 use crate::ignore;
 use crate::names::{self, Unfit};
@@ -21,9 +23,10 @@ pub fn list(tree: &Tree, sparse: &Sparse, bounds: Bounds) -> Result<Listing, Err
         sparse,
         limits: bounds.whole,
         listing: Listing::default(),
+        links: HashMap::new(),
     };
     walk.directory(tree.root(), b"", 0)?;
-    sparse.check(&walk.listing)?;
+    sparse.check(&walk.listing, |path| walk.target(path))?;
     Ok(walk.listing)
 }
 
@@ -32,6 +35,8 @@ struct Walk<'a> {
     sparse: &'a Sparse,
     limits: Limits,
     listing: Listing,
+    /// The links in the listing, where entries of the sparse checkout may lead through them.
+    links: HashMap<Vec<u8>, Node>,
 }
 
 impl Walk<'_> {
@@ -66,7 +71,12 @@ impl Walk<'_> {
                     let source = Source::Tree(child.node);
                     self.push(name, Content::File { source, executable })?;
                 }
-                What::Link if self.sparse.takes(&name) => self.push(name, Content::Link)?,
+                What::Link if self.sparse.takes(&name) => {
+                    if self.sparse.prefixes().next().is_some() {
+                        self.links.insert(name.clone(), child.node);
+                    }
+                    self.push(name, Content::Link)?;
+                }
                 What::Directory => self.below(child.node, name, depth, false)?,
                 What::Module => match self.tree.module(&String::from_utf8_lossy(&name)) {
                     Some(module) => {
@@ -95,6 +105,19 @@ impl Walk<'_> {
             self.listing.entries.truncate(before);
         }
         Ok(())
+    }
+
+    /// Where a link leads; what no file system would take for a link does not.
+    fn target(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(node) = self.links.get(path).copied() else {
+            return Ok(None);
+        };
+        let failed = |damage: Damage| object(path, node, damage.to_string());
+        let mut target = Vec::new();
+        if self.tree.size(node).map_err(failed)? <= MAX_TARGET {
+            self.tree.content(node, &mut target).map_err(failed)?;
+        }
+        Ok(Some(target).filter(|target| !target.is_empty()))
     }
 
     fn push(&mut self, name: Vec<u8>, content: Content) -> Result<(), Error> {

@@ -2,10 +2,18 @@
 //!
 //! The rule is go-git's, which users rely on: a file is taken when its path *begins with the text* of an entry, so `apps` also
 //! takes `apps-old/x`, and files of the root are left out unless an entry names them. A leading `./` is dropped. Afterwards
-//! each entry has to exist. Submodules are taken by the same rule as if their files were part of the tree.
+//! each entry has to lead to something that was taken, through links too. Submodules are taken by the same rule as if their
+//! files were part of the tree.
 
 use super::Error;
-use super::listing::{Listing, within};
+use super::listing::Listing;
+use crate::names;
+
+/// How many links an entry may lead through, and how long its path may get in bytes: what Linux allows.
+const MAX_LINKS: usize = 40;
+const MAX_PATH: usize = 4096;
+/// How long the target of a link may be.
+pub(super) const MAX_TARGET: u64 = 4096;
 
 /// The part of a tree that is wanted; the default is all of it.
 #[derive(Clone, Debug, Default)]
@@ -31,14 +39,19 @@ impl Sparse {
         self.takes(directory) || self.prefixes().any(|prefix| prefix.as_bytes().starts_with(directory))
     }
 
-    /// Whether every entry has led to something.
-    pub(super) fn check(&self, listing: &Listing) -> Result<(), Error> {
+    /// Whether every entry has led to something; `link` has the targets of the links in the listing.
+    pub(super) fn check(
+        &self,
+        listing: &Listing,
+        link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>,
+    ) -> Result<(), Error> {
         for entry in &self.entries {
-            let path = within(entry);
-            if !path.is_empty() && listing.find(path.as_bytes()).is_none() {
+            let (path, is_certain) = resolve(entry.as_bytes(), &link)?;
+            let exists = path.is_empty() || listing.find(&path).is_some();
+            if !(exists && is_certain) {
                 return Err(Error::Sparse {
                     entry: entry.clone(),
-                    path,
+                    path: names::shown(&path),
                 });
             }
         }
@@ -51,4 +64,46 @@ impl Sparse {
             .iter()
             .map(|entry| entry.strip_prefix("./").unwrap_or(entry))
     }
+}
+
+/// Where a path leads below the root, which neither `..` nor a link leads out of; and whether that is the end of it, or only
+/// how far it was followed.
+fn resolve(path: &[u8], link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>) -> Result<(Vec<u8>, bool), Error> {
+    let names = |path: &[u8]| {
+        let reversed = path.rsplit(|byte| *byte == b'/');
+        reversed.map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let mut at = Vec::new();
+    let mut left = names(path);
+    let mut links = 0;
+    while let Some(name) = left.pop() {
+        let above = at.len();
+        match &name[..] {
+            b"" | b"." => continue,
+            b".." => {
+                at.truncate(parent(&at));
+                continue;
+            }
+            name => {
+                if above > 0 {
+                    at.push(b'/');
+                }
+                at.extend_from_slice(name);
+            }
+        }
+        if at.len() > MAX_PATH || links > MAX_LINKS {
+            return Ok((at, false));
+        }
+        if let Some(target) = link(&at)? {
+            links += 1;
+            at.truncate(if target.starts_with(b"/") { 0 } else { above });
+            left.extend(names(&target));
+        }
+    }
+    Ok((at, true))
+}
+
+/// How long the path above is.
+fn parent(path: &[u8]) -> usize {
+    path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)
 }

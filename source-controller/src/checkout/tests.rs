@@ -284,6 +284,59 @@ fn a_sparse_checkout_takes_what_begins_with_the_text_of_an_entry() {
     sparse(&["./"], Ok(&[&all[..], &nested].concat()));
 }
 
+#[test]
+fn an_entry_that_is_a_link_wants_what_it_leads_to() {
+    let store = Store::new();
+    let link = |target: &str| (EntryKind::Link, store.blob(target.as_bytes()));
+    let file = (EntryKind::Blob, store.blob(b"x"));
+    let directory = |names: &[(&str, (EntryKind, ObjectId))]| {
+        let names: Vec<_> = names.iter().map(|(name, (kind, id))| (*name, *kind, *id)).collect();
+        (EntryKind::Tree, store.tree(&names))
+    };
+    let long = "x".repeat(5000);
+    let links = directory(&[
+        ("abs", link("/apps")),
+        ("file", link("../apps/a")),
+        ("long", link(&long)),
+        ("loop", link("loop")),
+        ("none", link("nope")),
+        ("out", link("../../../apps")),
+        ("root", link("..")),
+        ("two", link("./up")),
+        ("up", link("../apps")),
+    ]);
+    let deep = directory(&[("a", file)]);
+    let (_, root) = directory(&[("apps", directory(&[("a", file), ("b", deep)])), ("l", links)]);
+    let ends = |dirs: &[&str], missing_at: Option<&str>| {
+        let tree = Tree::open(store.directory.path(), root).unwrap();
+        let entries: Vec<_> = dirs.iter().map(|dir| (*dir).to_owned()).collect();
+        let found = list(&tree, &Sparse::new(&entries), BOUNDS)
+            .map(drop)
+            .map_err(|error| error.to_string());
+        let first = dirs.first().copied().unwrap_or_default();
+        assert_eq!(
+            found,
+            missing_at.map_or(Ok(()), |path| Err(missing(first, path))),
+            "{dirs:?}"
+        );
+    };
+    ends(&["l/up"], Some("apps"));
+    ends(&["l/up", "apps"], None);
+    ends(&["l/two", "apps"], Some("l/up"));
+    ends(&["l/two", "l/up", "apps"], None);
+    ends(&["l/file", "apps/b"], Some("apps/a"));
+    ends(&["l/file", "apps"], None);
+    ends(&["l/abs", "apps"], None);
+    ends(&["l/out", "apps"], None);
+    ends(&["l/root"], None);
+    ends(&["l/none", "apps"], Some("l/nope"));
+    ends(&["l/loop"], Some("l/loop"));
+    ends(&["l/long"], None);
+    ends(&["l/up/b", "l/up", "apps"], None);
+    ends(&["l/up/../l", "l", "apps"], None);
+    ends(&["l/up/c", "l/up", "apps"], Some("apps/c"));
+}
+
 fn missing(entry: &str, path: &str) -> String {
     format!("sparse checkout dir '{entry}' does not exist in repository: lstat {path}: no such file or directory")
 }
