@@ -100,6 +100,12 @@ async fn every_kind_of_reference_leads_to_its_commit() -> Result<()> {
         ),
         ("commit", json!({"commit": two}), format!("sha1:{two}"), "2"),
         (
+            "commit-and-more",
+            json!({"commit": format!("{one}0 whatever")}),
+            format!("sha1:{one}"),
+            "1",
+        ),
+        (
             "commit-branch",
             json!({"commit": one, "branch": "main"}),
             format!("main@sha1:{one}"),

@@ -250,7 +250,9 @@ impl<'a> Conversation<'a> {
                 return Err(self.missing(&name));
             }
         }
-        let id = ObjectId::from_hex(text.as_bytes()).ok();
+        // What follows a whole hash counts for nothing with Flux.
+        let digits = text.as_bytes().get(..self.kind.len_in_hex());
+        let id = digits.and_then(|digits| ObjectId::from_hex(digits).ok());
         let Some(id) = id.filter(|id| id.kind() == self.kind) else {
             return Err(unknown());
         };
