@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::meta::condition::{ARTIFACT_OUTDATED, FETCH_FAILED, INCLUDE_UNAVAILABLE};
+use api::meta::condition::{ARTIFACT_IN_STORAGE, ARTIFACT_OUTDATED, FETCH_FAILED, INCLUDE_UNAVAILABLE};
 use api::meta::reason::{ARTIFACT_VERIFICATION_FAILED, GARBAGE_COLLECTION_SUCCEEDED};
 use api::source::{Artifact, GitRepository, GitRepositoryStatus};
 use artifact::Revision;
@@ -47,7 +47,8 @@ impl GitRepositories {
         let credentials = self.authenticator.credentials(object, &remote, proxy).await?;
         let included = self.included(object, report, is_retry).await?;
         let reference = reference::wanted(object.spec.reference.as_ref());
-        let by_name = reference::is_polled_by_name(&reference);
+        // Somebody else's word about the status, or none, makes Flux look closer.
+        let by_name = reference::is_polled_by_name(&reference) && report.is(ARTIFACT_IN_STORAGE, Verdict::True);
         let is_current = is_built_as_wanted(report.status(), &object.spec, &included);
         // Keys that cannot be read are an error of their own, but only where the repository can be.
         let trust = self.trust(object).await;

@@ -72,7 +72,7 @@ pub enum Error {
 pub enum Integrity {
     /// It is there and has its digest.
     Intact,
-    /// It is not there.
+    /// It is not there: nothing is, something else than a file is, or the path is not one of the object's.
     Missing,
     /// It is not what it should be.
     Damaged(String),
@@ -181,12 +181,12 @@ impl Storage {
     pub fn check(&self, place: &Place, path: &str, digest: &str) -> Result<Integrity, Error> {
         let damaged = |detail: String| Ok(Integrity::Damaged(detail));
         let Some(file) = place.file(path) else {
-            return damaged(format!("path '{path}' is not one of '{}'", place.directory()));
+            return Ok(Integrity::Missing);
         };
         let path = place.path(file);
         match self.root.symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return damaged("it is not a regular file".to_owned()),
+            Ok(_) => return Ok(Integrity::Missing),
             Err(error) if is_absence(&error) => return Ok(Integrity::Missing),
             Err(error) => return Err(Error::Stat(error)),
         }

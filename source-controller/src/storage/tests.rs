@@ -55,7 +55,15 @@ fn a_stored_file_is_intact_until_it_is_touched() {
     assert_eq!(integrity(&stored.path, &digest), Integrity::Intact);
     assert_eq!(integrity("gitrepository/ns/app/b.tar.gz", &digest), Integrity::Missing);
     assert_eq!(integrity(&stored.path, ""), Integrity::Damaged("empty digest".into()));
-    assert!(matches!(integrity("../../etc/passwd", &digest), Integrity::Damaged(_)));
+    for path in ["../../etc/passwd", "gitrepository/ns/other/a.tar.gz"] {
+        assert_eq!(integrity(path, &digest), Integrity::Missing, "{path}");
+    }
+    std::os::unix::fs::symlink("a.tar.gz", fixture.path("link.tar.gz")).unwrap();
+    std::fs::create_dir(fixture.path("directory.tar.gz")).unwrap();
+    for name in ["link", "directory"] {
+        let path = format!("gitrepository/ns/app/{name}.tar.gz");
+        assert_eq!(integrity(&path, &digest), Integrity::Missing, "{path}");
+    }
     std::fs::write(fixture.path("a.tar.gz"), "tampered").unwrap();
     assert!(matches!(integrity(&stored.path, &digest), Integrity::Damaged(text) if text.contains("doesn't match")));
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use api::source::GitRepository;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tests::controllers::Controller;
 use tests::git_server::Fault;
@@ -106,6 +107,32 @@ async fn work_in_progress_shows() -> Result<()> {
         condition(&object, "Ready").map(|ready| ready.message).as_deref(),
         Some("building artifact")
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn conditions_that_were_taken_away_come_back_after_a_closer_look() -> Result<()> {
+    let s = builder("no-conditions").start().await?;
+    let repo = s.git.create("app")?;
+    repo.commit_files("one", &[("a", "1")])?;
+    let before = stored(&s, "app", repo.url(), json!({})).await?;
+    let none = Patch::Merge(json!({"status": {"conditions": null}}));
+    s.namespace
+        .api::<GitRepository>()
+        .patch_status("app", &PatchParams::default(), &none)
+        .await?;
+    let object: GitRepository = s.namespace.reconcile("app").await?;
+    assert_eq!(artifact(&object)?, before);
+    assert_eq!(
+        conditions(&object),
+        ["Ready=True Succeeded", "ArtifactInStorage=True Succeeded"]
+    );
+    let event = s
+        .namespace
+        .wait_event::<GitRepository>("app", "ArtifactUpToDate")
+        .await?;
+    let said = format!("artifact up-to-date with remote revision: '{}'", before.revision);
+    assert_eq!(event.message, Some(said));
     Ok(())
 }
 

@@ -73,6 +73,7 @@
 //! | sparse: what is taken, what is missing | `trees::a_sparse_checkout_takes_its_directories_and_nothing_else` |
 //! | sparse, every kind of reference | `trees::every_kind_of_reference_leads_to_a_part_of_a_tree` |
 //! | paths of `sparseCheckout` are those of the tree | unit `checkout::a_sparse_checkout_takes_what_begins_with_the_text_of_an_entry` |
+//! | links in `sparseCheckout` | unit `checkout::an_entry_that_is_a_link_wants_what_it_leads_to` |
 //! | any setting that changes it | unit `reconcile::settings_that_change_the_content_call_for_a_new_artifact` |
 //! | missing includes, late ones, new ones, none any more | `trees::what_is_included_is_waited_for_and_followed` |
 //! | an include without artifact, in the way, `../../../path` | `trees::an_include_that_cannot_be_copied_says_why` |
@@ -132,6 +133,7 @@
 //! | order, times and lengths of conditions | unit tests of the runtime, `conditions::*` |
 //! | reasons and texts of failures | unit `reconcile::failure::every_failure_has_the_words_and_the_fate_of_flux` |
 //! | an interval without news writes nothing | `life::an_interval_without_news_writes_nothing` |
+//! | a status that somebody else has changed | `life::conditions_that_were_taken_away_come_back_after_a_closer_look`, unit `storage::a_stored_file_is_intact_until_it_is_touched` |
 //!
 //! | What is written about it | |
 //! |---|---|
