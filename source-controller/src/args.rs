@@ -43,8 +43,8 @@ pub struct Args {
     #[command(flatten)]
     pub git: GitArgs,
 
-    /// ServiceAccount that objects with the provider aws or azure are there if they name none; each namespace needs its
-    /// own. Takes the feature gate ObjectLevelWorkloadIdentity
+    /// ServiceAccount that objects with the provider aws, azure or gcp are there if they name none; each namespace
+    /// needs its own. Takes the feature gate ObjectLevelWorkloadIdentity
     #[arg(long, default_value = "")]
     pub default_service_account: String,
 

@@ -40,10 +40,14 @@ struct Tls {
 /// A host of AWS CodeCommit, which proxies of tests lead to this machine.
 pub const CODECOMMIT: &str = "git-codecommit.eu-west-1.amazonaws.com";
 
+/// A host of Google's Secure Source Manager, which proxies of tests lead to this machine.
+pub const SOURCE_MANAGER: &str = "mine-123456-git.europe-west4.sourcemanager.dev";
+
 /// How a server presents itself over TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct Front<'a> {
-    /// Who vouches for it. Its certificate is for 127.0.0.1, localhost, git.test and [`CODECOMMIT`].
+    /// Who vouches for it. Its certificate is for 127.0.0.1, localhost, git.test, [`CODECOMMIT`] and
+    /// [`SOURCE_MANAGER`].
     pub authority: &'a Authority,
     /// Who has to vouch for clients, if they have to show certificates.
     pub clients: Option<&'a Authority>,
@@ -65,7 +69,7 @@ impl<'a> Front<'a> {
         crate::use_ring();
         let identity = self
             .authority
-            .server(&["127.0.0.1", "localhost", "git.test", CODECOMMIT])?;
+            .server(&["127.0.0.1", "localhost", "git.test", CODECOMMIT, SOURCE_MANAGER])?;
         let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
         let builder = rustls::ServerConfig::builder();

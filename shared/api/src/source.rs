@@ -35,8 +35,8 @@ pub const GROUP: &str = "source.toolkit.fluxcd.io";
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!has(self.serviceAccountName) || (has(self.provider) && (self.provider == 'azure' || self.provider == 'aws'))",
-    "message": "serviceAccountName can only be set when provider is 'azure' or 'aws'"
+    "rule": "!has(self.serviceAccountName) || (has(self.provider) && self.provider in ['azure', 'aws', 'gcp'])",
+    "message": "serviceAccountName can only be set when provider is 'azure', 'aws' or 'gcp'"
 }]))]
 pub struct GitRepositorySpec {
     /// URL of the repository: http, https or ssh.
@@ -52,7 +52,7 @@ pub struct GitRepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<GitProvider>,
 
-    /// ServiceAccount whose identity authenticates to the host; only with provider aws or azure.
+    /// ServiceAccount whose identity authenticates to the host; only with provider aws, azure or gcp.
     #[serde(
         default,
         deserialize_with = "crate::meta::some_unless_empty",
@@ -114,6 +114,8 @@ choices! {
         Azure = "azure",
         /// GitHub, with the keys of a GitHub App.
         GitHub = "github",
+        /// Secure Source Manager and Cloud Source Repositories of Google Cloud. Not a value of Flux.
+        Gcp = "gcp",
     }
 }
 

@@ -83,9 +83,12 @@ impl Authenticator {
                 };
                 self.providers.github(asking, app, api).await
             }
-            GitProvider::Azure | GitProvider::Aws if self.lacks_gate(object) => return Err(Failure::GateDisabled),
+            GitProvider::Azure | GitProvider::Aws | GitProvider::Gcp if self.lacks_gate(object) => {
+                return Err(Failure::GateDisabled);
+            }
             GitProvider::Azure => self.providers.azure(asking).await,
             GitProvider::Aws => self.providers.aws(asking).await,
+            GitProvider::Gcp => self.providers.gcp(asking).await,
         };
         Ok(provided?)
     }

@@ -31,7 +31,11 @@
 //! | `github` without Secret, with basic auth, with a bad key | `providers::a_github_app_that_is_not_described_is_explained` |
 //! | `azure` as a ServiceAccount | `providers::a_service_account_is_somebody_in_azure` |
 //! | `aws` as a ServiceAccount | `way::codecommit_is_reached_as_a_service_account_and_through_the_proxy` |
-//! | `aws` elsewhere, `azure` and `aws` without the gate | `providers::clouds_ask_for_their_own_urls_and_for_the_gate` |
+//! | `gcp` as a ServiceAccount | `google::a_service_account_is_somebody_in_google_cloud` |
+//! | `gcp` as one that is missing or does not say who it is | `google::a_service_account_that_is_nobody_in_google_cloud_is_explained` |
+//! | `gcp` as the controller, also behind an authority of the Secret | `google::the_controller_is_known_to_google_by_its_machine`, `…_by_the_key_in_a_file` |
+//! | what the API server takes of it | `google::the_api_server_knows_google_beside_the_providers_of_flux` |
+//! | `aws` and `gcp` elsewhere, the clouds without the gate | `providers::clouds_ask_for_their_own_urls_and_for_the_gate` |
 //! | requests for tokens, to the letter | unit `auth::provider::*` |
 //! | proxies | `way::a_proxy_leads_to_a_server_whose_name_only_it_knows`, `git` `proxy::*` |
 //! | a kept connection that leads nowhere any more | `way::a_connection_over_http2_that_leads_nowhere_any_more_is_replaced` |
@@ -157,6 +161,7 @@ mod artifact;
 mod bad_input;
 mod docs;
 mod durable;
+mod google;
 mod hostile;
 mod life;
 mod providers;
@@ -164,6 +169,7 @@ mod reference;
 mod stage;
 mod storage;
 mod takeover;
+mod tokens;
 mod trees;
 mod verification;
 mod way;

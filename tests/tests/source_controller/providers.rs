@@ -2,17 +2,9 @@
 //! at the whole request; what is said when there is none; and how long they are kept.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use api::source::GitRepository;
-use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tests::controllers::Controller;
 use tests::git_server::Access;
@@ -21,54 +13,10 @@ use tests::wait;
 use tests::web::Server;
 
 use crate::stage::{builder, failed, message, must_not_leak, stored};
+use crate::tokens::{CLOUD_TOKEN, GATE, TokenServer, claims};
 
 const APP_KEY: &str = include_str!("../../../source-controller/src/auth/provider/testdata/app-key.pem");
-const GATE: &str = "--feature-gates=ObjectLevelWorkloadIdentity=true";
 const APP_TOKEN: &str = "ghs_installation-token";
-const CLOUD_TOKEN: &str = "cloud-access-token";
-
-/// A request for a token.
-struct Asked {
-    line: String,
-    headers: HeaderMap,
-    body: String,
-}
-
-/// Gives one answer to every request and remembers them.
-struct TokenServer {
-    server: Server,
-    state: Arc<(String, Mutex<Vec<Asked>>)>,
-}
-
-impl TokenServer {
-    fn start(answer: &Value, launch: impl FnOnce(Router) -> Result<Server>) -> Result<Self> {
-        let state = Arc::new((answer.to_string(), Mutex::default()));
-        let server = launch(Router::new().fallback(give).with_state(Arc::clone(&state)))?;
-        Ok(Self { server, state })
-    }
-
-    /// What it was asked since the last time.
-    fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.state.1.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-async fn give(State(state): State<Arc<(String, Mutex<Vec<Asked>>)>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
-    state.1.lock().unwrap_or_else(PoisonError::into_inner).push(Asked {
-        line: format!("{} {}", parts.method, parts.uri),
-        headers: parts.headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    });
-    (StatusCode::CREATED, state.0.clone()).into_response()
-}
-
-/// The claims of a token, whoever signed it.
-fn claims(token: &str) -> Result<Value> {
-    let claims = token.split('.').nth(1).context("no token of three parts")?;
-    Ok(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?)
-}
 
 fn github(secret: &str) -> Value {
     json!({ "provider": "github", "secretRef": { "name": secret } })
@@ -193,7 +141,7 @@ async fn clouds_ask_for_their_own_urls_and_for_the_gate() -> Result<()> {
         .start()
         .await?;
     let url = "https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/app";
-    for provider in ["azure", "aws"] {
+    for provider in ["azure", "aws", "gcp"] {
         let fields = json!({ "provider": provider, "serviceAccountName": "app" });
         let said = failed(&s, provider, url, fields, "FeatureGateDisabled").await?;
         let text = "to use spec.serviceAccountName for provider authentication please enable the \
@@ -204,17 +152,31 @@ async fn clouds_ask_for_their_own_urls_and_for_the_gate() -> Result<()> {
             .wait_condition(provider, "Stalled", "True", Some("FeatureGateDisabled"))
             .await?;
     }
-    let fields = json!({ "provider": "aws" });
-    let said = failed(
-        &s,
-        "elsewhere",
-        "https://github.com/org/repo",
-        fields,
-        "AuthenticationFailed",
-    )
-    .await?;
-    let text = "invalid AWS CodeCommit Git URL: github.com";
-    assert_eq!(said, format!("failed to configure authentication options: {text}"));
+    let elsewhere = "https://github.com/org/repo";
+    for (name, provider, url, text) in [
+        (
+            "aws-elsewhere",
+            "aws",
+            elsewhere,
+            "invalid AWS CodeCommit Git URL: github.com",
+        ),
+        (
+            "gcp-elsewhere",
+            "gcp",
+            elsewhere,
+            "invalid Google Cloud Git URL: github.com. the host must be source.developers.google.com or end in \
+             .sourcemanager.dev",
+        ),
+        (
+            "gcp-plain",
+            "gcp",
+            "http://source.developers.google.com/p/my-project/r/app",
+            "Google Cloud authentication requires an HTTPS Git URL",
+        ),
+    ] {
+        let said = failed(&s, name, url, json!({ "provider": provider }), "AuthenticationFailed").await?;
+        assert_eq!(said, format!("failed to configure authentication options: {text}"));
+    }
     let said = failed(&s, "nobody", url, json!({ "provider": "aws" }), "AuthenticationFailed").await?;
     let text = "failed to configure authentication options: failed to get access token for Git repository: failed to create \
         provider access token for the controller: nothing in the environment of the controller says who it is in AWS: ";
@@ -265,9 +227,7 @@ async fn a_service_account_is_somebody_in_azure() -> Result<()> {
         panic!("one request for a token")
     };
     assert_eq!(asked.line, "POST /tenant-1/oauth2/v2.0/token");
-    assert_eq!(asked.headers["content-type"], "application/x-www-form-urlencoded");
-    let form = reqwest::Url::parse(&format!("http://form?{}", asked.body))?;
-    let mut form: BTreeMap<_, _> = form.query_pairs().into_owned().collect();
+    let mut form: BTreeMap<_, _> = asked.form()?;
     let assertion = form.remove("client_assertion").context("no assertion")?;
     let expected = [
         (

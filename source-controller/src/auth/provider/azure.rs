@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::header::HeaderName;
 use runtime::redact::Redacted;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 use super::web::{self, Call, Web};
-use super::{Grant, Login, read_token};
+use super::{Grant, Login, oauth, read_token};
 
 /// For whom the cluster's tokens of ServiceAccounts are.
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -211,59 +209,12 @@ fn query(fixed: &[(&str, &str)], client: Option<&str>) -> String {
     query.finish()
 }
 
-#[derive(Deserialize)]
-struct Given {
-    access_token: String,
-    /// Seconds, as a number or, from machines, as a text.
-    #[serde(default, deserialize_with = "seconds")]
-    expires_in: Option<i64>,
-    /// Seconds of the epoch, which is all that some endpoints tell.
-    #[serde(default, deserialize_with = "seconds")]
-    expires_on: Option<i64>,
-}
-
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Is(i64),
-        Reads(String),
-    }
-    match Option::<Number>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Number::Is(number)) => Ok(Some(number)),
-        Some(Number::Reads(text)) => text.parse().map(Some).map_err(D::Error::custom),
-    }
-}
-
 async fn token(web: &Web, call: &Call, now: Timestamp) -> Result<Grant, web::Error> {
-    let given: Given = web.json(call, said).await?;
-    if given.access_token.is_empty() {
-        return Err(call.misunderstood("it holds no access_token"));
-    }
-    let after = |seconds| now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
-    let at = |seconds| Timestamp::from_second(seconds).unwrap_or(now);
-    // Without a word about it a token is used once.
-    let expires = given.expires_in.map(after).or(given.expires_on.map(at)).unwrap_or(now);
+    let (token, expires) = oauth::token(web, call, oauth::said, now).await?;
     Ok(Grant {
-        login: Login::Bearer(Redacted::new(given.access_token)),
+        login: Login::Bearer(token),
         expires,
     })
-}
-
-/// What Entra ID and the endpoints of machines say about a refusal.
-fn said(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
-        #[serde(default)]
-        error_description: String,
-    }
-    let Refusal {
-        error,
-        error_description,
-    } = serde_json::from_slice(body).ok()?;
-    Some(format!("{error}: {error_description}"))
 }
 
 #[cfg(test)]

@@ -389,7 +389,7 @@ mod tests {
                 grant.login,
                 match &grant.login {
                     Login::Installation(token) => token.expose(),
-                    Login::Bearer(_) | Login::Keys(_) => "another login",
+                    Login::Bearer(_) | Login::Keys(_) | Login::Google(..) => "another login",
                 }
             )
         });

@@ -1,13 +1,14 @@
 //! What the providers besides `generic` give: who the Git server is told is asking.
 //!
 //! [`Providers`] asks for tokens and keeps them in [`Tokens`] as long as they are good; what a provider is asked, and
-//! how, is in [`github`], [`azure`] and [`aws`]. The environment of the process is read once, at its start. There is no
-//! provider for Google Cloud: the GitRepositories of Flux do not admit one.
+//! how, is in [`github`], [`azure`], [`aws`] and [`gcp`]. The environment of the process is read once, at its start.
 
 pub mod aws;
 pub mod azure;
+pub mod gcp;
 pub mod github;
 pub mod jwt;
+mod oauth;
 #[cfg(test)]
 mod testing;
 pub mod web;
@@ -52,6 +53,8 @@ pub enum Login {
     Bearer(Redacted<String>),
     /// Whoever has these keys of AWS.
     Keys(aws::Keys),
+    /// An account of Google, by the name it goes by, with its token.
+    Google(String, Redacted<String>),
 }
 
 /// A provider gave nothing.
@@ -63,6 +66,9 @@ pub enum Error {
     /// The URL is not one of the provider.
     #[error(transparent)]
     Repository(#[from] aws::NotCodeCommit),
+    /// The token of Google is not for this server.
+    #[error(transparent)]
+    Google(#[from] gcp::NotGoogle),
     /// A cloud.
     #[error("failed to get access token for Git repository: {0}")]
     Access(#[from] Access),
@@ -98,6 +104,18 @@ pub enum Access {
         /// What the API server says.
         detail: Unreadable,
     },
+    /// Nobody says for whom its token is to be.
+    #[error(
+        "failed to get provider audience for service account '{account}' (outside of GKE, its annotation {} has to \
+         name a provider): {detail}",
+        gcp::PROVIDER
+    )]
+    Audience {
+        /// Its namespace and name.
+        account: String,
+        /// What the machine says.
+        detail: web::Error,
+    },
     /// The cloud does not accept it.
     #[error("failed to create provider access token for service account '{account}': {detail}")]
     OfAccount {
@@ -112,6 +130,9 @@ pub enum Access {
     /// AWS does not accept the controller.
     #[error("failed to create provider access token for the controller: {0}")]
     Aws(aws::Error),
+    /// Google does not accept the controller.
+    #[error("failed to create provider access token for the controller: {0}")]
+    Gcp(gcp::Error),
     /// There is no way there.
     #[error(transparent)]
     Web(#[from] web::Error),
@@ -136,6 +157,8 @@ pub struct Environment {
     pub azure: azure::Environment,
     /// In AWS.
     pub aws: aws::Environment,
+    /// In Google Cloud.
+    pub gcp: gcp::Environment,
 }
 
 impl Environment {
@@ -145,6 +168,7 @@ impl Environment {
         Self {
             azure: azure::Environment::read(&filled),
             aws: aws::Environment::read(&filled),
+            gcp: gcp::Environment::read(&filled),
         }
     }
 }
@@ -290,6 +314,44 @@ impl Providers {
         self.enter(asking, key, &way, fetch).await
     }
 
+    /// The way into the Git servers of Google Cloud.
+    ///
+    /// # Errors
+    /// The server is another one, or may be: only Google and the tenant itself may see a token. Or Google gives none.
+    pub async fn gcp(&self, asking: Asking<'_>) -> Result<Credentials, Error> {
+        gcp::check(asking.remote)?;
+        let account = self.account(asking.object, gcp::Identity::of).await?;
+        if account.is_none() && asking.way.authorities.is_some() {
+            return Err(gcp::NotGoogle::Authority.into());
+        }
+        let mut key = Key::of("gcp");
+        add_account(&mut key, account.as_ref(), gcp::Identity::key);
+        let (way, (proxies, cluster, environment)) = (way_to_cloud(asking), self.means());
+        let taken = way.clone();
+        let fetch = async move {
+            let (web, environment) = (Web::along(&taken, &proxies).map_err(Access::Web)?, &environment.gcp);
+            let (direct, now) = (Web::directly().map_err(Access::Web)?, Timestamp::now());
+            let given = match account {
+                None => {
+                    let given = gcp::controller(&web, &direct, environment, now).await;
+                    given.map_err(Access::Gcp)
+                }
+                Some(account) => {
+                    let audience = gcp::audience(&direct, environment, &account.identity).await;
+                    let audience = audience.map_err(|detail| Access::Audience {
+                        account: account.shown(),
+                        detail,
+                    })?;
+                    let token = token_of(&cluster, &account, &audience.token).await?;
+                    let given = gcp::exchange(&web, environment, &account.identity, &audience, &token, now).await;
+                    given.map_err(|detail| refused(&account, detail))
+                }
+            };
+            Ok(given?)
+        };
+        self.enter(asking, key, &way, fetch).await
+    }
+
     /// The credentials that `way` becomes with what a provider gives, or has given.
     async fn enter(
         &self,
@@ -305,6 +367,7 @@ impl Providers {
             Login::Installation(token) => Credentials::basic(APP_USER, token.expose()),
             Login::Bearer(token) if is_sendable(token.expose()) => Credentials::bearer(token.expose()),
             Login::Bearer(_) => return Err(Error::Unsendable),
+            Login::Google(account, token) => Credentials::basic(&account, token.expose()),
             Login::Keys(keys) => {
                 let (username, password) = keys.login(&aws::Repository::of(asking.remote)?, Timestamp::now());
                 Credentials::basic(&username, &password)
@@ -498,6 +561,29 @@ mod tests {
         assert_eq!(service.seen().len(), 1, "another way shares nothing");
         assert_ne!(ask("43", "").await.identity, first.identity);
         assert!(first.identity.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_token_of_google_is_shown_to_google_alone() {
+        let providers = providers();
+        let refused = async |url: &str, authorities: Option<&str>| {
+            let way = Credentials {
+                authorities: authorities.map(|pem| pem.as_bytes().to_vec()),
+                ..Credentials::default()
+            };
+            let asking = Asking {
+                object: &GitRepository::new("app", GitRepositorySpec::default()),
+                remote: &RemoteUrl::parse(url).unwrap(),
+                way: &way,
+            };
+            providers.gcp(asking).await.unwrap_err()
+        };
+        let elsewhere = refused("https://github.com/org/repo", None).await;
+        assert_eq!(elsewhere, gcp::NotGoogle::Host("github.com".into()).into());
+        // With an authority and a proxy of his own a tenant could answer in Google's name.
+        let server = "https://mine-1-git.us-central1.sourcemanager.dev/p/r";
+        let vouched = refused(server, Some("pem")).await;
+        assert_eq!(vouched, gcp::NotGoogle::Authority.into());
     }
 
     #[test]

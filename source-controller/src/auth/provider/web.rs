@@ -87,6 +87,8 @@ pub struct Call {
     url: String,
     headers: Vec<(HeaderName, Redacted<String>)>,
     form: Vec<(&'static str, Redacted<String>)>,
+    /// What is in the body instead of a form.
+    document: Option<Redacted<String>>,
     /// What of it may not be repeated.
     secrets: Vec<Redacted<String>>,
 }
@@ -113,6 +115,7 @@ impl Call {
             url,
             headers: Vec::new(),
             form: Vec::new(),
+            document: None,
             secrets: Vec::new(),
         }
     }
@@ -128,6 +131,13 @@ impl Call {
     #[must_use]
     pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.form.push((name, Redacted::new(value.into())));
+        self
+    }
+
+    /// With this JSON as the body, whatever fields there are.
+    #[must_use]
+    pub fn json(mut self, document: &serde_json::Value) -> Self {
+        self.document = Some(Redacted::new(document.to_string()));
         self
     }
 
@@ -181,12 +191,16 @@ impl Call {
         (there.origin() == here.origin()).then(|| there.into())
     }
 
-    fn body(&self) -> Option<String> {
+    /// The type of the body, and the body.
+    fn body(&self) -> Option<(&'static str, String)> {
+        if let Some(document) = &self.document {
+            return Some(("application/json", document.expose().clone()));
+        }
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.form {
             form.append_pair(name, value.expose());
         }
-        (!self.form.is_empty()).then(|| form.finish())
+        (!self.form.is_empty()).then(|| ("application/x-www-form-urlencoded", form.finish()))
     }
 
     /// A text of the service, short, on one line and without the secrets that were sent.
@@ -311,10 +325,8 @@ impl Web {
             .request(call.verb.clone(), url)
             .timeout(PATIENCE)
             .headers(call.header_map()?);
-        if let Some(body) = call.body() {
-            request = request
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(body);
+        if let Some((kind, body)) = call.body() {
+            request = request.header(CONTENT_TYPE, kind).body(body);
         }
         request.send().await.map_err(|error| call.broken(&error))
     }
@@ -332,16 +344,18 @@ impl Web {
         if !answer.is_success() {
             return Err(call.refused(&answer, said));
         }
-        // The error of the parser says where, and not what stands there.
-        serde_json::from_slice(&answer.body).map_err(|error| {
-            call.misunderstood(format!(
-                "line {} column {}: {:?}",
-                error.line(),
-                error.column(),
-                error.classify()
-            ))
-        })
+        serde_json::from_slice(&answer.body).map_err(|error| call.misunderstood(place(&error)))
     }
+}
+
+/// Where JSON is wrong, without what stands there, which the error of the parser repeats.
+pub fn place(error: &serde_json::Error) -> String {
+    format!(
+        "line {} column {}: {:?}",
+        error.line(),
+        error.column(),
+        error.classify()
+    )
 }
 
 #[cfg(test)]
@@ -407,7 +421,7 @@ mod tests {
                 .field("client_id", "c")
                 .secret_field("client_secret", &secret)
         };
-        let body = call(String::new()).body().unwrap();
+        let (_, body) = call(String::new()).body().unwrap();
         assert_eq!(body, "client_id=c&client_secret=x8Q%7Ea+b%26c%25.");
         let body = format!("no such page; you sent: {body} ({})", secret.expose());
         let service = Service::start(&[("POST /", 404, &body)]).await;
