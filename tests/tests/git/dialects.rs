@@ -106,6 +106,12 @@ fn every_server_is_understood() -> Result<()> {
             };
             let found = stage.get(&absent).err().unwrap_or_default();
             ensure!(found.ends_with("object not found"), "{name}: {found}");
+            // What follows a hash counts for nothing in `ref.commit` alone.
+            let long = Request {
+                reference: Reference::any(Some(&format!("{side:0<64}"))),
+                ..request(repo.url())?
+            };
+            assert_eq!(stage.get(&long).is_ok(), side.len() == 64, "{name}");
         }
         // A new commit, from what is there.
         let stage = Stage::keeping(directory.path())?;

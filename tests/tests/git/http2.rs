@@ -264,7 +264,7 @@ fn a_connection_that_is_retired_finishes_what_it_has_begun() -> Result<()> {
     })?;
     let request = trusting(&format!("{}/app.git", server.url()), &authority)?;
     assert_eq!(stage.id(&request, None), Ok(id));
-    // None that was lost on the way was seen here, and none was put twice.
+    // The server sees each question once, whatever becomes of it on the way.
     assert_eq!(server.asked().len(), 3, "{:?}", server.asked());
     Ok(())
 }

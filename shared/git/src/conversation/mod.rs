@@ -68,7 +68,11 @@ impl<'a> Conversation<'a> {
         let mut conversation = Self::open(request, means, stop, allowance)?;
         let found = match (&request.reference, range) {
             (Reference::SemVer(text), Some(range)) => conversation.by_version(text, &range),
-            (Reference::Commit { id, branch, .. }, _) => conversation.by_hash(id, branch.as_deref()),
+            (Reference::Commit { id, branch, .. }, _) => {
+                // What follows a whole hash counts for nothing with Flux.
+                let whole = id.get(..conversation.kind.len_in_hex()).unwrap_or(id);
+                conversation.by_hash(whole, branch.as_deref())
+            }
             (Reference::Any(word), _) if words::is_hash(word) => conversation.by_hash(word, None),
             _ => conversation.by_name(),
         };
@@ -250,9 +254,7 @@ impl<'a> Conversation<'a> {
                 return Err(self.missing(&name));
             }
         }
-        // What follows a whole hash counts for nothing with Flux.
-        let digits = text.as_bytes().get(..self.kind.len_in_hex());
-        let id = digits.and_then(|digits| ObjectId::from_hex(digits).ok());
+        let id = ObjectId::from_hex(text.as_bytes()).ok();
         let Some(id) = id.filter(|id| id.kind() == self.kind) else {
             return Err(unknown());
         };

@@ -10,7 +10,8 @@
 //! A question whose connection ends before its answer begins is put once more, as git and Go do: the server may have closed a
 //! connection that was kept, in the very moment in which it is used again. Every question may be put twice, those that are sent
 //! as POST too: they hold all that they are about, and change nothing. (Where nothing was sent yet, the library asks again over
-//! another connection by itself.) One that seems to be lost in silence is put once more too, see [`silence`].
+//! another connection by itself.) One that seems to be lost in silence is put once more too, unless the
+//! server is known to speak HTTP/1, where none is lost (see [`silence`]).
 //!
 //! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
 
@@ -20,11 +21,12 @@ mod silence;
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, StatusCode, Url, Version};
 
 use crate::announcement::Announcement;
 use crate::credentials::Credentials;
@@ -67,6 +69,7 @@ impl Backend {
             policy,
             proxies,
             credentials: Arc::new(credentials.clone()),
+            is_http1: Arc::default(),
             stop,
             allowance,
             trouble,
@@ -82,6 +85,8 @@ struct Link {
     policy: Arc<Policy>,
     proxies: Arc<Proxies>,
     credentials: Arc<Credentials>,
+    /// Whether the last answer came over HTTP/1.
+    is_http1: Arc<AtomicBool>,
     stop: Stop,
     allowance: Allowance,
     trouble: FirstTrouble,
@@ -104,8 +109,20 @@ impl Link {
         };
         let (mut unsent, mut unanswered) = (0, 0);
         loop {
-            match self.stop.wait(silence::ask(url, put)) {
-                Ok(Ok(response)) => return Ok(response),
+            // Once: a question that was put again for another reason is not put a third time.
+            let is_losable = url.scheme() == "https" && !self.is_http1.load(Ordering::Relaxed) && unanswered == 0;
+            let asked = self.stop.wait(async {
+                match is_losable {
+                    true => silence::ask(put, is_setback).await,
+                    false => put().await,
+                }
+            });
+            match asked {
+                Ok(Ok(response)) => {
+                    let is_http1 = response.version() < Version::HTTP_2;
+                    self.is_http1.store(is_http1, Ordering::Relaxed);
+                    return Ok(response);
+                }
                 Ok(Err(error)) if unsent < MORE_TRIES && is_unsent(&error) => unsent += 1,
                 Ok(Err(error)) if unanswered == 0 && is_unanswered(&error) => unanswered += 1,
                 Ok(Err(error)) => {
@@ -132,6 +149,7 @@ impl Link {
     fn leave(&mut self) -> Result<(), String> {
         let had_certificate = self.credentials.certificate.is_some();
         self.credentials = Arc::new(self.credentials.for_other_hosts());
+        self.is_http1 = Arc::default();
         if had_certificate {
             self.client = client(&self.policy, &self.proxies, &self.credentials)?;
         }
@@ -193,6 +211,14 @@ impl Link {
             },
         )
     }
+}
+
+/// Whether somebody else may still do better: an error, and what busy servers say.
+fn is_setback(answer: &reqwest::Result<reqwest::Response>) -> bool {
+    answer.as_ref().map_or(true, |response| {
+        let status = response.status();
+        status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+    })
 }
 
 fn verb(method: &Method) -> &'static str {
