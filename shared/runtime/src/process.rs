@@ -16,12 +16,14 @@ use clap::Parser;
 use kube::{Client, Config};
 use sha2::{Digest, Sha256};
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 /// How long runs may take to finish after a signal.
 const GRACE: Duration = Duration::from_secs(7);
@@ -64,26 +66,39 @@ pub struct Process {
 /// The namespace that a process without `RUNTIME_NAMESPACE` is in.
 const DEFAULT_NAMESPACE: &str = "flux-system";
 
-/// Runs a program from its flags to its exit code: logging as `logging` says, then `work` until it ends. An error is logged.
+/// Runs a program from its flags to its exit code: logging as `logging` says, then `work` until it ends. An error is
+/// logged, or printed where errors are not logged.
 ///
-/// Flags are parsed on a thread of their own: that takes a hundred kilobytes of stack, and the first thread never gives any back.
+/// Flags are parsed on a thread of their own: that takes a hundred kilobytes of stack, and the first thread never gives
+/// any back. For the same reason the work lies on the heap.
 pub fn start<A, F>(name: &'static str, logging: fn(&A) -> &ProcessArgs, work: fn(A) -> F) -> ExitCode
 where
     A: Parser + Send + 'static,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let parsed = thread::spawn(A::parse).join();
-    let Ok(args) = parsed else { return ExitCode::FAILURE };
+    let parsed = thread::Builder::new().spawn(A::parse).map(thread::JoinHandle::join);
+    let Ok(Ok(args)) = parsed else {
+        return failure(name, "no thread to read the flags on");
+    };
     crate::telemetry::start(logging(&args));
-    let runtime = Runtime::new().context("no runtime for tasks");
-    let ended = runtime.and_then(|runtime| runtime.block_on(Box::pin(work(args))));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "{name} ends");
-            ExitCode::FAILURE
-        }
+    match Runtime::new() {
+        // Told before the runtime waits for the threads that still work.
+        Ok(runtime) => runtime.block_on(async {
+            let ended = Box::pin(work(args)).await;
+            ended.map_or_else(|error| failure(name, &format!("{error:#}")), |()| ExitCode::SUCCESS)
+        }),
+        Err(error) => failure(name, &format!("no runtime for tasks: {error}")),
     }
+}
+
+/// Says why a program ends.
+fn failure(name: &str, error: &str) -> ExitCode {
+    if tracing::enabled!(Level::ERROR) {
+        tracing::error!(error, "{name} ends");
+    } else {
+        let _ = writeln!(io::stderr(), "{name}: {error}");
+    }
+    ExitCode::FAILURE
 }
 
 /// Runs a controller until a signal or a lost lease.
@@ -213,8 +228,9 @@ async fn finish(
 async fn config() -> anyhow::Result<Config> {
     // Reads files. What it takes of stack to understand them is given back with the thread.
     let infer = || Handle::current().block_on(Config::infer());
-    let mut config = tokio::task::spawn_blocking(infer)
-        .await?
+    let read = tokio::task::spawn_blocking(infer).await;
+    let mut config = read
+        .context("cannot read where the Kubernetes API server is")?
         .context("no Kubernetes API server: set KUBECONFIG or run in a cluster")?;
     // A retry inside the client would hold a worker; the reconcilers have their own schedule.
     config.default_retry = false;
