@@ -8,10 +8,12 @@ use git::Tree;
 use git::tree::{Damage, Node, What};
 
 use super::listing::{Content, Entry, Listing, MAX_IGNORE_FILE, Source};
-use super::sparse::MAX_TARGET;
 use super::{Bounds, Error, Sparse, object};
 use crate::ignore;
 use crate::names::{self, Unfit};
+
+/// How long the target of a link may be, in bytes.
+const MAX_TARGET: u64 = 4095;
 
 /// Lists what a checkout of the tree would hold, and reads the `.sourceignore` files in it.
 ///
@@ -107,7 +109,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where a link leads; what no file system would take for a link does not.
+    /// Where a link leads; what Linux would not take for a link is not followed.
     fn target(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let Some(node) = self.links.get(path).copied() else {
             return Ok(None);

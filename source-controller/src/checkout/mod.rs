@@ -71,6 +71,12 @@ pub enum Error {
         /// The path it stands for.
         path: String,
     },
+    /// An entry of `spec.sparseCheckout` that leads from link to link.
+    #[error("sparse checkout dir '{entry}' cannot be resolved: SecureJoin {entry}: too many levels of symbolic links")]
+    SparseLinks {
+        /// The entry as it is written.
+        entry: String,
+    },
     /// The archive could not be written.
     #[error("{0}")]
     Write(#[from] io::Error),

@@ -9,11 +9,8 @@ use super::Error;
 use super::listing::Listing;
 use crate::names;
 
-/// How many links an entry may lead through, and how long its path may get in bytes: what Linux allows.
-const MAX_LINKS: usize = 40;
-const MAX_PATH: usize = 4096;
-/// How long the target of a link may be.
-pub(super) const MAX_TARGET: u64 = 4096;
+/// How many links an entry may lead through, as with Flux.
+const MAX_LINKS: usize = 255;
 
 /// The part of a tree that is wanted; the default is all of it.
 #[derive(Clone, Debug, Default)]
@@ -46,9 +43,10 @@ impl Sparse {
         link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
         for entry in &self.entries {
-            let (path, is_certain) = resolve(entry.as_bytes(), &link)?;
-            let exists = path.is_empty() || listing.find(&path).is_some();
-            if !(exists && is_certain) {
+            let Some(path) = resolve(entry.as_bytes(), &link)? else {
+                return Err(Error::SparseLinks { entry: entry.clone() });
+            };
+            if !path.is_empty() && listing.find(&path).is_none() {
                 return Err(Error::Sparse {
                     entry: entry.clone(),
                     path: names::shown(&path),
@@ -66,9 +64,8 @@ impl Sparse {
     }
 }
 
-/// Where a path leads below the root, which neither `..` nor a link leads out of; and whether that is the end of it, or only
-/// how far it was followed.
-fn resolve(path: &[u8], link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>) -> Result<(Vec<u8>, bool), Error> {
+/// Where a path leads below the root, which neither `..` nor a link leads out of; nothing when it leads through too many.
+fn resolve(path: &[u8], link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>) -> Result<Option<Vec<u8>>, Error> {
     let names = |path: &[u8]| {
         let reversed = path.rsplit(|byte| *byte == b'/');
         reversed.map(<[u8]>::to_vec).collect::<Vec<_>>()
@@ -91,16 +88,16 @@ fn resolve(path: &[u8], link: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Error>) 
                 at.extend_from_slice(name);
             }
         }
-        if at.len() > MAX_PATH || links > MAX_LINKS {
-            return Ok((at, false));
-        }
         if let Some(target) = link(&at)? {
             links += 1;
+            if links > MAX_LINKS {
+                return Ok(None);
+            }
             at.truncate(if target.starts_with(b"/") { 0 } else { above });
             left.extend(names(&target));
         }
     }
-    Ok((at, true))
+    Ok(Some(at))
 }
 
 /// How long the path above is.

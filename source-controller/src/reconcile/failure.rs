@@ -159,7 +159,9 @@ fn words(error: &client::Error) -> String {
 /// A sparse checkout fails with words of its own.
 fn of_tree(error: &checkout::Error) -> String {
     match error {
-        checkout::Error::Sparse { .. } => format!("failed to sparse checkout directories : {error}"),
+        checkout::Error::Sparse { .. } | checkout::Error::SparseLinks { .. } => {
+            format!("failed to sparse checkout directories : {error}")
+        }
         error => format!("failed to checkout and determine revision: {error}"),
     }
 }

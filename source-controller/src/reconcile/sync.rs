@@ -131,8 +131,14 @@ impl GitRepositories {
             .map(|artifact| (artifact.path.clone(), artifact.digest.clone()));
         let (collected, integrity) = blocking(move || {
             let path = current.as_ref().map(|(path, _)| path.as_str());
-            // What cannot be thrown out now can be later.
-            let collected = storage.collect_garbage(&place, path, SystemTime::now());
+            // What cannot be thrown out now can be later, and so can what may be the current file.
+            let collected = match path.filter(|path| place.file(path).is_none()) {
+                None => storage.collect_garbage(&place, path, SystemTime::now()),
+                Some(path) => {
+                    tracing::warn!(path, "the status names an artifact that is not the object's own");
+                    Ok(Vec::new())
+                }
+            };
             let integrity = current.as_ref().map(|(path, digest)| {
                 let integrity = storage.check(&place, path, digest);
                 if let Ok(Integrity::Damaged(_)) = &integrity
