@@ -13,9 +13,8 @@ use tests::scenario::Scenario;
 use tests::web::{Front, SOURCE_MANAGER, Server};
 
 use crate::stage::{builder, failed, must_not_leak, source, stored};
-use crate::tokens::{CLOUD_TOKEN, GATE, TokenServer, claims};
+use crate::tokens::{APP_KEY, CLOUD_TOKEN, GATE, TokenServer, claims};
 
-const APP_KEY: &str = include_str!("../../../source-controller/src/auth/provider/testdata/app-key.pem");
 const EMAIL: &str = "app@my-project.iam.gserviceaccount.com";
 const CLOUD: &str = "https://www.googleapis.com/auth/cloud-platform";
 const ADDRESS: &str = "https://www.googleapis.com/auth/userinfo.email";
@@ -240,8 +239,8 @@ async fn the_controller_is_known_to_google_by_its_machine() -> Result<()> {
         .replace("com/auth/", "com%2Fauth%2F");
     let line = line.replace(',', "%2C");
     let text = format!(
-        "{REFUSED} the controller: GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server gives no token: \
-         GET {}{line}: 403 {refusal}",
+        "{REFUSED} the controller: GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server does not say who \
+         the controller is: GET {}{line}: 403 {refusal}",
         tokens.server.url()
     );
     assert_eq!(said, text);

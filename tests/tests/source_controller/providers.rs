@@ -13,9 +13,8 @@ use tests::wait;
 use tests::web::Server;
 
 use crate::stage::{builder, failed, message, must_not_leak, stored};
-use crate::tokens::{CLOUD_TOKEN, GATE, TokenServer, claims};
+use crate::tokens::{APP_KEY, CLOUD_TOKEN, GATE, TokenServer, claims};
 
-const APP_KEY: &str = include_str!("../../../source-controller/src/auth/provider/testdata/app-key.pem");
 const APP_TOKEN: &str = "ghs_installation-token";
 
 fn github(secret: &str) -> Value {

@@ -14,6 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use tests::web::Server;
 
+/// The private key of an account or an App.
+pub const APP_KEY: &str = include_str!("../../../source-controller/src/auth/provider/testdata/app-key.pem");
 /// The flag with which objects may be ServiceAccounts in a cloud.
 pub const GATE: &str = "--feature-gates=ObjectLevelWorkloadIdentity=true";
 /// What a cloud gives.

@@ -2,7 +2,7 @@
 //!
 //! The controller is somebody by the file of `GOOGLE_APPLICATION_CREDENTIALS`, or by the account of its machine or, in
 //! GKE, of its pod, in this order, as in Google's libraries. A ServiceAccount is itself in a workload identity pool, or
-//! the account of Google that its annotation names. Tokens go to servers of Google only. Files of users (`~/.config`)
+//! the account of Google that its annotation names. Tokens go to hosts of Google only. Files of users (`~/.config`)
 //! are not read, and no program is run to get a token.
 
 mod credentials;
@@ -88,7 +88,9 @@ pub enum Error {
     #[error(transparent)]
     Web(#[from] web::Error),
     /// The machine gives none.
-    #[error("GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server gives no token: {0}")]
+    #[error(
+        "GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server does not say who the controller is: {0}"
+    )]
     Machine(web::Error),
 }
 

@@ -122,7 +122,7 @@ async fn the_controller_is_known_by_its_machine() {
     );
     let nobody = Service::start(&[]).await;
     let text = format!(
-        "GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server gives no token: GET \
+        "GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata server does not say who the controller is: GET \
          URL/computeMetadata/v1/instance/service-accounts/default/token?scopes={scopes}: 404 \
          {{\"message\":\"Not Found\"}}"
     );
