@@ -1,6 +1,6 @@
 //! A controller's process: what it starts with, when it works, how it ends.
 //!
-//! `main` calls [`start`], and what that calls calls [`run`]; the work starts once the lease is held (or at once without leader
+//! `main` calls [`start`] with what calls [`run`]; the work starts once the lease is held (or at once without leader
 //! election). SIGTERM and SIGINT end it: runs that are under way finish, servers drain, the lease is released, the
 //! last events are written. A lease is not released when something was still under way, and a lost lease ends the
 //! process with an error: nobody may work beside the next leader. Until then, and before the lease is held, the clients
@@ -18,7 +18,6 @@ use sha2::{Digest, Sha256};
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,17 +68,13 @@ const DEFAULT_NAMESPACE: &str = "flux-system";
 /// Runs a program from its flags to its exit code: logging as `logging` says, then `work` until it ends. An error is
 /// logged, or printed where errors are not logged.
 ///
-/// Flags are parsed on a thread of their own: that takes a hundred kilobytes of stack, and the first thread never gives
-/// any back. For the same reason the work lies on the heap.
+/// The work lies on the heap: the first thread never gives back what its stack once held.
 pub fn start<A, F>(name: &'static str, logging: fn(&A) -> &ProcessArgs, work: fn(A) -> F) -> ExitCode
 where
-    A: Parser + Send + 'static,
+    A: Parser,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let parsed = thread::Builder::new().spawn(A::parse).map(thread::JoinHandle::join);
-    let Ok(Ok(args)) = parsed else {
-        return failure(name, "no thread to read the flags on");
-    };
+    let args = A::parse();
     crate::telemetry::start(logging(&args));
     match Runtime::new() {
         // Told before the runtime waits for the threads that still work.

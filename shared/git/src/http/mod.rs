@@ -10,8 +10,8 @@
 //! A question whose connection ends before its answer begins is put once more, as git and Go do: the server may have closed a
 //! connection that was kept, in the very moment in which it is used again. Every question may be put twice, those that are sent
 //! as POST too: they hold all that they are about, and change nothing. (Where nothing was sent yet, the library asks again over
-//! another connection by itself.) One that seems to be lost in silence is put once more too, unless the
-//! server is known to speak HTTP/1, where none is lost (see [`silence`]).
+//! another connection by itself.) One that seems to be lost in silence is put once more too, unless
+//! the server is known to speak HTTP/1, where none is lost (see [`silence`]).
 //!
 //! The conversation itself, which is blocking, runs on a thread for blocking work; [`Stop::wait`] joins the two worlds.
 
